@@ -1,0 +1,107 @@
+// The contract between the binding and the kernels: plain views in, Status out.
+//
+// Nothing here knows Python, makes a thread, allocates or throws. Whoever calls owns every buffer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace pspfast {
+
+enum class Status : int {
+    ok = 0,
+    bad_shape,            // a size below 1, or one too large for 32-bit pixel arithmetic
+    bad_placement,        // the resized picture does not lie inside the canvas
+    workspace_too_small,  // fewer bytes than letterbox_workspace() asked for
+};
+
+enum class Isa : int { scalar = 0, avx2, avx512, neon };
+
+// ---- letterbox ---------------------------------------------------------------------------------
+
+enum class Element : int { f16 = 0, f32 = 1 };
+
+// uint8, height x width x 3, the three channels packed; rows `row_stride` bytes apart (may be negative).
+struct PictureView {
+    const std::uint8_t* data;
+    std::int64_t height, width;
+    std::ptrdiff_t row_stride;
+};
+
+// Where the resized picture goes in the canvas, in pixels.
+struct Placement {
+    std::int64_t canvas_height, canvas_width;
+    std::int64_t resized_height, resized_width;
+    std::int64_t top, left;
+};
+
+// (x - mean) * inv_std per channel, in the channel order of the *output*; two rounded float32 operations.
+struct Normalization {
+    float mean[3];
+    float inv_std[3];
+    float pad_value;     // written as it is outside the picture: padding comes after normalization
+    bool swap_channels;  // output channel c is input channel 2 - c (BGR <-> RGB)
+};
+
+// One horizontal tap pair of the bilinear resize: byte offset of the left pixel, weights of left and right in 1/2048.
+struct ColumnTap {
+    std::int32_t offset;
+    std::int16_t left_weight, right_weight;
+};
+
+// The row operations of the letterbox that are worth an instruction set of their own. "Interleaved" rows hold
+// 3 values a pixel. Row buffers written by them have room for `row_slack` values past the end.
+struct LetterboxRows {
+    // Horizontal pass: out[3x+c] = (row[offset+c] * left + row[offset+tap_step+c] * right) >> 4.
+    // Columns from `exact_from` on must not read more than the 6 bytes they need (they lie at the row's end).
+    void (*blend_columns)(const std::uint8_t* row, const ColumnTap* taps, std::int64_t count, std::int64_t exact_from,
+                          std::int64_t tap_step, std::int16_t* out);
+    // Vertical pass over `count` values: (((upper * w0) >> 16) + ((lower * w1) >> 16) + 2) >> 2.
+    void (*blend_rows)(const std::int16_t* upper, const std::int16_t* lower, std::int16_t upper_weight,
+                       std::int16_t lower_weight, std::int64_t count, std::uint8_t* out);
+    // Exact 2x reduction of two rows of 2 * count pixels: (a + b + c + d + 2) >> 2.
+    void (*average_2x2)(const std::uint8_t* upper, const std::uint8_t* lower, std::int64_t count, std::uint8_t* out);
+    // Interleaved bytes to three planes; `plane`, `mean` and `inv_std` are in the order of the *input* channels.
+    void (*normalize_f16)(const std::uint8_t* row, std::int64_t count, const float* mean, const float* inv_std,
+                          std::uint16_t* const* plane);
+    void (*normalize_f32)(const std::uint8_t* row, std::int64_t count, const float* mean, const float* inv_std,
+                          float* const* plane);
+};
+
+constexpr std::int64_t row_slack = 64;
+
+struct KernelTable;
+
+// Bytes of workspace letterbox() needs for this placement.
+std::size_t letterbox_workspace(const Placement& placement);
+
+// Resize (OpenCV's INTER_LINEAR on uint8, to the bit), swap, normalize and pad into `out`: 3 x canvas_height x
+// canvas_width elements, C order. `workspace` is 64-byte aligned scratch, used by this call only.
+Status letterbox(const KernelTable& kernels, const PictureView& picture, const Placement& placement,
+                 const Normalization& normalization, Element element, void* out, void* workspace,
+                 std::size_t workspace_bytes);
+
+// ---- dispatch ----------------------------------------------------------------------------------
+
+struct KernelTable {
+    Isa isa;
+    const char* name;
+    const LetterboxRows* letterbox;
+};
+
+// Each ISA file defines its rows; which of the files are built depends on the target.
+extern const LetterboxRows letterbox_scalar, letterbox_avx2, letterbox_avx512, letterbox_neon;
+
+// True if this CPU has the instructions and this OS saves their registers.
+bool cpu_runs(Isa isa);
+
+// The tables this process can run, best first; the last is always the scalar one. nullptr past the end.
+const KernelTable* runnable_kernels(std::size_t index);
+
+// Every name a table can have on some machine, for messages; nullptr past the end.
+const char* known_isa(std::size_t index);
+
+// Round to nearest even, IEEE binary32 -> binary16.
+std::uint16_t half_from_float(float value);
+
+}  // namespace pspfast

@@ -1,0 +1,44 @@
+# The C++ side as csrc/kernels.hpp declares it; nothing here but names.
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t
+
+
+cdef extern from "kernels.hpp" namespace "pspfast" nogil:
+    cdef enum class Status:
+        ok
+        bad_shape
+        bad_placement
+        workspace_too_small
+
+    cdef enum class Element:
+        f16
+        f32
+
+    cdef struct PictureView:
+        const uint8_t* data
+        int64_t height
+        int64_t width
+        ptrdiff_t row_stride
+
+    cdef struct Placement:
+        int64_t canvas_height
+        int64_t canvas_width
+        int64_t resized_height
+        int64_t resized_width
+        int64_t top
+        int64_t left
+
+    cdef struct Normalization:
+        float[3] mean
+        float[3] inv_std
+        float pad_value
+        bint swap_channels
+
+    cdef struct KernelTable:
+        const char* name
+
+    size_t letterbox_workspace(const Placement&)
+    Status letterbox(const KernelTable&, const PictureView&, const Placement&, const Normalization&, Element,
+                     void* out, void* workspace, size_t workspace_bytes)
+    const KernelTable* runnable_kernels(size_t index)
+    const char* known_isa(size_t index)

@@ -1,0 +1,160 @@
+"""What every command shares towards the person who typed it: options, progress, messages, exit statuses.
+
+Results go to standard output, everything else to standard error.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+from pspfast.files import OutputError
+from pspfast.manifest import FolderBusyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+__all__ = [
+    "CONTEXT_SETTINGS", "DONE", "INTERRUPTED", "SOME_FAILED", "USAGE",
+    "Progress", "complain", "handles_errors", "report",
+]  # fmt: skip
+
+DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses; 130 is what shells give a command stopped with Ctrl-C."""
+
+CONTEXT_SETTINGS: dict[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "show_default": True,
+    "max_content_width": 110,
+    # The published scripts write --image_folder_path; both spellings are the same option.
+    "token_normalize_func": lambda token: token.replace("_", "-"),
+}
+
+P = ParamSpec("P")
+
+
+def handles_errors(command: Callable[P, int]) -> Callable[P, None]:
+    """Turn what a command returns or raises into an exit status, with one line about what went wrong."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            status = command(*args, **kwargs)
+        except OutputError as error:
+            complain(str(error))
+            status = SOME_FAILED
+        except (OSError, ValueError, FolderBusyError) as error:
+            complain(_sentence(error))
+            status = USAGE
+        except KeyboardInterrupt:
+            complain("interrupted; what is written is whole, the same command goes on from here")
+            status = INTERRUPTED
+        sys.exit(status)
+
+    return run
+
+
+def report(text: str) -> None:
+    """Print a result.
+
+    Raises:
+        OutputError: standard output is full. A reader that has gone away is none of our business.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _close_stdout()
+    except OSError as error:
+        _close_stdout()
+        raise OutputError("standard output", error) from error
+
+
+def complain(text: str) -> None:
+    """Print a line about something that went wrong."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _close_stdout() -> None:
+    """Keep the interpreter from flushing what cannot be written once more as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class Progress:
+    """Counts ``total`` things; use as a context manager.
+
+    Args:
+        what: noun of the things counted, in the plural.
+        total: how many there are.
+        quiet: say nothing.
+    """
+
+    def __init__(self, what: str, total: int, *, quiet: bool = False) -> None:
+        self._what, self._total, self._quiet = what, total, quiet
+        self._done = 0
+        self._started = self._told = time.monotonic()
+        self._bar: Any = None
+        if not quiet and sys.stderr.isatty():
+            self._bar = _terminal_bar(what, total)
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, count: int = 1) -> None:
+        """Count ``count`` more things as done."""
+        self._done += count
+        if self._bar is not None:
+            self._bar.advance(self._bar.task_ids[0], count)
+        elif not self._quiet:
+            now = time.monotonic()
+            if now - self._told >= _SECONDS_BETWEEN_LINES:
+                self._told = now
+                complain(self._line(now - self._started))
+
+    def say(self, text: str) -> None:
+        """Print a line of its own, above the bar if there is one; also when quiet, since it is about a failure."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            complain(text)
+
+    def _line(self, seconds: float) -> str:
+        rate = self._done / seconds
+        left = (self._total - self._done) / rate
+        return f"{self._done}/{self._total} {self._what}, {rate:.0f}/s, {left:.0f} s left"
+
+
+def _terminal_bar(what: str, total: int) -> Any:
+    # Imported here: rich costs more time than a hundred pictures.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text(f"{task.finished_speed or task.speed or 0:.0f} {what}/s")
+
+    bar = RichProgress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(), console=Console(stderr=True)
+    )
+    bar.add_task(what, total=total)
+    return bar

@@ -1,0 +1,110 @@
+"""Files that are whole or not there: every output of the package is written here."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["OutputError", "folder_for_output", "remove_leftovers", "stem", "write_all", "write_whole"]
+
+_TEMPORARY = re.compile(r"\.(.+)\.\d+\.part")
+
+
+class OutputError(OSError):
+    """An output that cannot be written; ``filename`` is its final path and ``strerror`` the reason."""
+
+    def __init__(self, path: str | os.PathLike[str], cause: OSError) -> None:
+        super().__init__(cause.errno, cause.strerror or str(cause), os.fspath(path))
+
+    def __str__(self) -> str:
+        return f"cannot write {self.filename}: {self.strerror}"
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the next file would meet the same fate (a full or read-only disk, no permission)."""
+        return self.errno not in (errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)
+
+
+def stem(name: str) -> str:
+    """A file's name up to its first dot, which is how the published scripts name bins.
+
+    Example:
+        >>> stem("JPEGImages/2007_000033.v2.jpg")
+        '2007_000033'
+    """
+    return os.path.basename(name).split(".", 1)[0]
+
+
+def write_whole(path: str, data: bytes | memoryview) -> None:
+    """Write a file under a temporary name beside it and rename: a killed run never leaves half a file under ``path``.
+
+    An existing device or pipe (``/dev/stdout``) is written into, since a rename would replace it.
+
+    Raises:
+        OutputError: with ``path``; the temporary file is removed and an earlier file of that name is untouched.
+    """
+    try:
+        if _is_special(path):
+            file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                write_all(file, data)
+            finally:
+                os.close(file)
+            return
+        folder, name = os.path.split(os.path.realpath(path) if os.path.islink(path) else path)
+        temporary = os.path.join(folder, f".{name}.{os.getpid()}.part")
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                write_all(file, data)
+            finally:
+                os.close(file)
+            os.rename(temporary, os.path.join(folder, name))
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to tell
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise OutputError(path, error) from error
+
+
+def write_all(file: int, data: bytes | memoryview) -> None:
+    """``os.write`` until everything is written."""
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def folder_for_output(path: str | os.PathLike[str]) -> Path:
+    """Make a folder if need be.
+
+    Raises:
+        OutputError: it cannot be made, or is not a folder.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(folder, error) from error
+    return folder
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed runs left; the caller makes sure that no other run is writing there."""
+    for entry in os.scandir(folder):
+        if _TEMPORARY.fullmatch(entry.name):
+            with suppress(OSError):  # no harm in one that stays
+                os.unlink(entry.path)
+
+
+def _is_special(path: str) -> bool:
+    """An existing file that is neither regular nor a folder."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))

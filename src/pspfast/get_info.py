@@ -1,0 +1,119 @@
+"""The info files of the published guide: ``python -m pspfast.get_info bin DIR OUT W H`` and ``... jpg DIR OUT``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from pspfast import console
+from pspfast.files import write_whole
+from pspfast.images import PictureError, picture_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["bin_info", "jpg_info", "main"]
+
+_JPEG_SUFFIXES = (".jpg", ".jpeg")
+
+
+def bin_info(folder: str, width: int, height: int) -> list[str]:
+    """One line a bin, ``index path width height``, sorted by name.
+
+    Args:
+        folder: where the bins are; it begins every path, as it was given.
+        width, height: of the network's input, in pixels.
+
+    Raises:
+        OSError: the folder cannot be read.
+        ValueError: there is no bin in it, or a path has a space, which the format cannot carry.
+    """
+    return _numbered((path, width, height) for path in _paths(folder, (".bin",)))
+
+
+def jpg_info(folder: str) -> tuple[list[str], list[PictureError]]:
+    """One line a JPEG, ``index path width height``, sorted by name, sizes as ``cv2.imread`` shows the picture.
+
+    Only headers are read.
+
+    Args:
+        folder: where the pictures are; it begins every path, as it was given.
+
+    Returns:
+        The lines, and an error for each file that has no line.
+
+    Raises:
+        OSError: the folder cannot be read.
+        ValueError: there is no JPEG in it, or a path has a space, which the format cannot carry.
+    """
+    sizes, failures = [], []
+    for path in _paths(folder, _JPEG_SUFFIXES):
+        try:
+            height, width = picture_size(path)
+        except PictureError as error:
+            failures.append(error)
+        else:
+            sizes.append((path, width, height))
+    return _numbered(sizes), failures
+
+
+def _paths(folder: str, suffixes: tuple[str, ...]) -> list[str]:
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.lower().endswith(suffixes))
+    if not names:
+        raise ValueError(f"{folder}: no {' or '.join(suffixes)} files in this folder")
+    paths = [os.path.join(folder, name) for name in names]
+    for path in paths:
+        if path.split() != [path]:
+            raise ValueError(f"{path!r} has white space, which separates the columns of an info file; rename it")
+    return paths
+
+
+def _numbered(rows: Iterable[tuple[str, int, int]]) -> list[str]:
+    return [f"{index} {path} {width} {height}" for index, (path, width, height) in enumerate(rows)]
+
+
+def _write(path: str, lines: list[str]) -> None:
+    write_whole(path, "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
+
+
+@click.group(context_settings=console.CONTEXT_SETTINGS)
+def main() -> None:
+    """Write the info file that the benchmark tool or the postprocessing reads.
+
+    One line a file: index path width height.
+    """
+
+
+@main.command("bin")
+@click.argument("folder", metavar="DIR")
+@click.argument("out", metavar="OUT")
+@click.argument("width", type=click.IntRange(min=1))
+@click.argument("height", type=click.IntRange(min=1))
+@console.handles_errors
+def bin_command(folder: str, out: str, width: int, height: int) -> int:
+    """List the bins of DIR in OUT, each WIDTH x HEIGHT."""
+    lines = bin_info(folder, width, height)
+    _write(out, lines)
+    console.complain(f"{len(lines)} bins in {out}")
+    return console.DONE
+
+
+@main.command("jpg")
+@click.argument("folder", metavar="DIR")
+@click.argument("out", metavar="OUT")
+@console.handles_errors
+def jpg_command(folder: str, out: str) -> int:
+    """List the JPEGs of DIR in OUT with their own sizes, from their headers."""
+    lines, failures = jpg_info(folder)
+    for failure in failures:
+        console.complain(str(failure))
+    _write(out, lines)
+    console.complain(f"{len(lines)} pictures in {out}" + f", {len(failures)} left out" * bool(failures))
+    return console.SOME_FAILED if failures else console.DONE
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m pspfast.get_info")

@@ -1,0 +1,196 @@
+"""The kernels as documented functions: NumPy in, NumPy out, shapes and dtypes checked with words."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pspfast import _core
+from pspfast.geometry import Letterbox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["DEFAULT_SIZE", "IMAGENET_MEAN", "IMAGENET_STD", "Normalization", "letterbox", "letterbox_into"]
+
+Triple = tuple[float, float, float]
+Stats = Literal["float16", "exact"]
+
+IMAGENET_MEAN: Triple = (123.675, 116.28, 103.53)
+"""Mean of red, green, blue over ImageNet in 0..255, as in every mmsegmentation configuration of PSPNet."""
+IMAGENET_STD: Triple = (58.395, 57.12, 57.375)
+"""Standard deviation of red, green, blue over ImageNet in 0..255, from the same place."""
+DEFAULT_SIZE = (500, 500)
+"""Canvas of the published PSPNet guide, ``(height, width)``."""
+
+
+class Normalization:
+    """``(x - mean) / std`` as the published scripts compute it.
+
+    Args:
+        mean: per output channel, in 0..255.
+        std: per output channel, in 0..255, positive.
+        stats: ``"float16"`` rounds both to float16 first (123.675 becomes 123.6875), as the published script does and
+            so the published 76.18 mIoU; ``"exact"`` takes them as they are, as mmsegmentation does.
+
+    Attributes:
+        mean: float32 value subtracted from each channel.
+        inv_std: float32 value each channel is multiplied with: ``1 / std`` in double, rounded once.
+
+    Example:
+        >>> Normalization(IMAGENET_MEAN, IMAGENET_STD, "float16").mean
+        (123.6875, 116.25, 103.5)
+    """
+
+    __slots__ = ("inv_std", "mean")
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], stats: Stats = "float16") -> None:
+        if stats not in ("float16", "exact"):
+            raise ValueError(f"stats must be 'float16' or 'exact', got {stats!r}")
+        rounded = np.float16 if stats == "float16" else np.float64
+        means, stds = (_triple(name, values, rounded) for name, values in (("mean", mean), ("std", std)))
+        if min(stds) <= 0:
+            raise ValueError(f"std must be positive, got {tuple(std)}")
+        self.mean: Triple = _as_float32(means)
+        self.inv_std: Triple = _as_float32((1.0 / stds[0], 1.0 / stds[1], 1.0 / stds[2]))
+        if not all(map(math.isfinite, self.mean + self.inv_std)):
+            raise ValueError(f"mean and 1 / std must fit float32, got mean {tuple(mean)} and std {tuple(std)}")
+
+
+def letterbox(
+    image: NDArray[np.uint8],
+    size: tuple[int, int] | None = None,
+    *,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    stats: Stats = "float16",
+    pad_value: float = 0.0,
+    scale_up: bool = True,
+    swap_channels: bool = True,
+    dtype: DTypeLike | None = None,
+    geometry: Letterbox | None = None,
+    out: NDArray[Any] | None = None,
+    isa: str | None = None,
+) -> NDArray[Any]:
+    """Resize, swap channels, normalize and pad a picture into a network's input, in one pass.
+
+    With the defaults the result is, byte for byte, what the published VOC script writes: OpenCV's bilinear resize by
+    ``min(H / h, W / w)``, BGR to RGB, ``(x - mean) * (1 / std)`` in float32, centred, zeros round it, float16.
+
+    Args:
+        image: ``(h, w, 3)`` uint8. Any row stride is read in place; other layouts (``image[..., ::-1]``) are copied.
+        size: ``(H, W)`` of the canvas; if left out that of ``out`` or ``geometry``, else ``(500, 500)``.
+        mean, std: per *output* channel (RGB for a BGR picture with ``swap_channels``), in 0..255.
+        stats: ``"float16"`` rounds mean and std to float16 first, ``"exact"`` does not; see :class:`Normalization`.
+        pad_value: written round the picture as it is, after normalization.
+        scale_up: whether a picture smaller than the canvas is enlarged.
+        swap_channels: whether output channel 0 is input channel 2 (BGR <-> RGB).
+        dtype: ``float16`` or ``float32``; if left out that of ``out``, else ``float16``.
+        geometry: a record from :meth:`Letterbox.fit` for this picture, in place of ``size`` and ``scale_up``.
+        out: ``(3, H, W)``, C-contiguous, float16 or float32; written in full and returned. ``batch[i]`` of an
+            ``(N, 3, H, W)`` array writes into that slot.
+        isa: one of ``pspfast.isa()["runnable"]``; the best one, or ``PSPFAST_ISA``, if left out.
+
+    Returns:
+        ``(3, H, W)`` of ``dtype``; ``out`` itself if given.
+
+    Raises:
+        TypeError: ``image`` is not a uint8 array, ``dtype`` or ``out`` not float16 or float32.
+        ValueError: a shape, size or constant that cannot be.
+        RuntimeError: an instruction set this CPU lacks.
+
+    Example:
+        >>> import numpy as np
+        >>> picture = np.full((375, 500, 3), 128, np.uint8)
+        >>> tensor = letterbox(picture)
+        >>> tensor.shape, tensor.dtype, tensor[:, 250, 250].round(4).tolist()
+        ((3, 500, 500), dtype('float16'), [0.0738525390625, 0.205810546875, 0.427001953125])
+        >>> batch = np.empty((16, 3, 500, 500), np.float16)
+        >>> letterbox(picture, out=batch[5]).base is batch
+        True
+    """
+    if geometry is not None and size is not None and geometry.canvas != tuple(size):
+        raise ValueError(f"geometry has the canvas {geometry.canvas}, size says {tuple(size)}")
+    if out is None:
+        canvas = geometry.canvas if geometry is not None else (DEFAULT_SIZE if size is None else size)
+        if dtype is not None and np.dtype(dtype) not in (np.float16, np.float32):
+            raise TypeError(f"dtype must be float16 or float32, got {np.dtype(dtype)}")
+    else:
+        _check_out(out, size, dtype)
+        canvas = (out.shape[1], out.shape[2])
+    _check_image(image)
+
+    box = geometry if geometry is not None else Letterbox.fit(image.shape[:2], canvas, scale_up=scale_up)
+    if out is None:
+        out = np.empty((3, *box.canvas), np.float16 if dtype is None else dtype)
+    letterbox_into(out, image, box, Normalization(mean, std, stats), pad_value, swap_channels, isa)
+    return out
+
+
+def letterbox_into(
+    out: NDArray[Any],
+    image: NDArray[np.uint8],
+    geometry: Letterbox,
+    normalization: Normalization,
+    pad_value: float = 0.0,
+    swap_channels: bool = True,
+    isa: str | None = None,
+) -> None:
+    """:func:`letterbox` for loops: everything that does not change from picture to picture is made beforehand.
+
+    Raises:
+        ValueError: the geometry is of another picture or canvas.
+    """
+    if geometry.picture != image.shape[:2] or geometry.canvas != out.shape[1:]:
+        raise ValueError(
+            f"the geometry is of a picture {geometry.picture} in a canvas {geometry.canvas}, "
+            f"not of {image.shape[:2]} in {out.shape[1:]}"
+        )
+    # The kernel takes rows of packed pixels; a row stride of any kind is its business, other layouts are not.
+    if image.strides[2] != 1 or image.strides[1] != 3:
+        image = np.ascontiguousarray(image)
+    arguments = (geometry.resized, geometry.offset, normalization.mean, normalization.inv_std, pad_value, swap_channels)
+    isa = _core.ACTIVE_ISA if isa is None else isa
+    if out.dtype == np.float16:
+        # Cython's buffers have no half type: fp16 crosses the border as its bits, here and nowhere else.
+        _core.letterbox_f16(image, out.view(np.uint16), *arguments, isa)
+    else:
+        _core.letterbox_f32(image, out, *arguments, isa)
+
+
+def _check_image(image: object) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = f"an array of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise TypeError(f"image must be a uint8 array (height, width, 3), got {kind}")
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"image must have the shape (height, width, 3) and pixels, got {image.shape}")
+
+
+def _check_out(out: object, size: tuple[int, int] | None, dtype: DTypeLike | None) -> None:
+    if not isinstance(out, np.ndarray) or out.dtype not in (np.float16, np.float32):
+        kind = f"an array of {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise TypeError(f"out must be a float16 or float32 array (3, H, W), got {kind}")
+    if dtype is not None and out.dtype != dtype:
+        raise TypeError(f"out is {out.dtype}, dtype says {np.dtype(dtype)}")
+    if out.ndim != 3 or out.shape[0] != 3 or (size is not None and out.shape[1:] != tuple(size)):
+        wanted = "(3, H, W)" if size is None else f"(3, {size[0]}, {size[1]})"
+        raise ValueError(f"out must have the shape {wanted}, got {out.shape}")
+    if not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
+        raise ValueError("out must be C-contiguous, writeable and aligned")
+
+
+def _triple(name: str, values: Sequence[float], rounded: type[np.floating[Any]]) -> Triple:
+    try:
+        first, second, third = (float(rounded(value)) for value in values)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be three numbers, one a channel, got {values!r}") from None
+    return first, second, third
+
+
+def _as_float32(values: Triple) -> Triple:
+    first, second, third = np.asarray(values, np.float32).tolist()
+    return first, second, third

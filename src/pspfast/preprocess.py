@@ -1,0 +1,439 @@
+"""Pictures to the network's input: ``python -m pspfast.preprocess``.
+
+Takes the published script's options and, with the defaults, writes its bins byte for byte.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+import numpy as np
+
+import pspfast
+from pspfast import console, ops, parallel
+from pspfast.console import Progress
+from pspfast.datasets import find_picture, pictures_in, read_split
+from pspfast.files import OutputError, folder_for_output, stem, write_whole
+from pspfast.geometry import Letterbox
+from pspfast.images import MAX_PIXELS, PictureError, PictureReader
+from pspfast.manifest import MANIFEST, BinFolder, BinRecord, Manifest, PictureRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["Failure", "Summary", "main", "preprocess"]
+
+STAGES = ("decode", "letterbox", "write")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A picture that is in no bin, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+        pictures: pictures in bins now.
+        kept: how many of them are in bins of an earlier run.
+        bins: bins in the folder that belong to the manifest.
+        bytes_written: by this run.
+        seconds: wall clock.
+        stage_seconds: by stage, added up over the workers.
+        workers: threads.
+        peak_memory: of the process, bytes.
+        failures: pictures in no bin.
+        stopped: why the run ended before every picture was tried; empty if it did not.
+    """
+
+    pictures: int
+    kept: int
+    bins: int
+    bytes_written: int
+    seconds: float
+    stage_seconds: dict[str, float]
+    workers: int
+    peak_memory: int
+    failures: tuple[Failure, ...]
+    stopped: str
+
+    def __str__(self) -> str:
+        made = self.pictures - self.kept
+        stages = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in self.stage_seconds.items())
+        threads = f"{self.workers} worker{'s' * (self.workers != 1)}"
+        lines = [
+            f"{self.pictures} pictures in {self.bins} bins" + (f", {self.kept} of them from before" * bool(self.kept)),
+            f"{made} pictures in {self.seconds:.2f} s: {made / self.seconds:.0f} pictures/s, "
+            f"{self.bytes_written / self.seconds / 1e6:.0f} MB/s",
+            f"{stages} ({threads}); peak memory {self.peak_memory / 1e6:.0f} MB",
+        ]
+        if self.failures:
+            lines.append(f"{len(self.failures)} failed:")
+            lines += [f"  {failure.name}: {failure.reason}" for failure in self.failures]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One bin to make, of the pictures with these names."""
+
+    bin_name: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    record: BinRecord
+    failures: tuple[Failure, ...]
+    bytes_written: int
+    seconds: dict[str, float]
+
+
+def preprocess(
+    image_folder: str | os.PathLike[str],
+    bin_folder: str | os.PathLike[str],
+    split: str | os.PathLike[str] | None = None,
+    *,
+    size: tuple[int, int] = ops.DEFAULT_SIZE,
+    mean: Sequence[float] = ops.IMAGENET_MEAN,
+    std: Sequence[float] = ops.IMAGENET_STD,
+    stats: Literal["float16", "exact"] = "float16",
+    pad_value: float = 0.0,
+    scale_up: bool = True,
+    dtype: Literal["float16", "float32"] = "float16",
+    batch_size: int = 1,
+    workers: int | None = None,
+    resume: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    quiet: bool = True,
+) -> Summary:
+    """Letterbox pictures into bins of ``(batch_size, 3, H, W)`` and describe them in ``manifest.json``.
+
+    Args:
+        image_folder: where the pictures are.
+        bin_folder: where the bins go; made if need be.
+        split: file with one id a line; every picture of the folder, sorted, if left out.
+        size: ``(H, W)`` of the canvas.
+        mean, std, stats, pad_value, scale_up: see :func:`pspfast.letterbox`.
+        dtype: of the bins.
+        batch_size: pictures a bin. With 1 a bin is ``<stem>.bin``, else ``batch_00000.bin``, ...; the last one is as
+            long as the others, filled up with zeros, and the manifest says how many pictures it has.
+        workers: threads; the CPUs this process may use if left out.
+        resume: keep bins of an earlier run with the same parameters whose pictures have not changed.
+        max_pixels: larger pictures are refused.
+        quiet: no progress on standard error; failures are told all the same.
+
+    Returns:
+        What was done. Pictures that cannot be used are in ``failures``; they stop nothing.
+
+    Raises:
+        OSError: the folder or the split cannot be read, the bin folder cannot be made.
+        ValueError: the split names nothing, or an option is out of range.
+        FolderBusyError: another run is writing into ``bin_folder``.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from PIL import Image
+        >>> with TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (500, 375)).save(Path(folder, "grey.jpg"))
+        ...     summary = preprocess(folder, Path(folder, "bins"))
+        ...     Path(folder, "bins", "grey.bin").stat().st_size
+        1500000
+    """
+    started = time.perf_counter()
+    parameters = _parameters(size, mean, std, stats, pad_value, scale_up, dtype, batch_size)
+    workers = parallel.default_workers() if workers is None else workers
+    source = os.path.abspath(image_folder)
+    names, unusable = _names(source, split)
+    jobs = _jobs(names, batch_size)
+    shape = (batch_size, 3, *size)
+    bin_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+
+    folder = folder_for_output(bin_folder)
+    with (
+        BinFolder(folder, parameters, resume=resume) as bins,
+        Progress("pictures", len(names), quiet=quiet) as progress,
+    ):
+        tally = _Tally(progress)
+        tally.fail(unusable)
+        to_do = []
+        for job in jobs:
+            record = bins.finished.get(job.bin_name)
+            if record is not None and record.names == job.names and bins.is_current(record, source, bin_bytes):
+                tally.keep(record)
+            else:
+                to_do.append(job)
+
+        def make_worker() -> _Worker:
+            return _Worker(
+                source, bins, ops.Normalization(mean, std, stats), pad_value, scale_up, shape, dtype, max_pixels
+            )
+
+        stopped = ""
+        try:
+            for _, outcome in parallel.run(make_worker, to_do, workers):
+                tally.add(outcome)
+            records = tuple(tally.records[job.bin_name] for job in jobs if job.bin_name in tally.records)
+            failed = tuple((failure.name, failure.reason) for failure in tally.failures)
+            bins.finish(Manifest(parameters, source, records, failed, pspfast.__version__))
+        except OutputError as error:
+            stopped = str(error)
+
+    return Summary(
+        pictures=sum(len(record.pictures) for record in tally.records.values()),
+        kept=tally.kept,
+        bins=len(tally.records),
+        bytes_written=tally.bytes_written,
+        seconds=time.perf_counter() - started,
+        stage_seconds=dict(zip(STAGES, tally.seconds, strict=True)),
+        workers=workers,
+        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        failures=tuple(tally.failures),
+        stopped=stopped,
+    )
+
+
+class _Worker:
+    """Makes one bin after the other in its own buffers."""
+
+    def __init__(
+        self,
+        source: str,
+        bins: BinFolder,
+        normalization: ops.Normalization,
+        pad_value: float,
+        scale_up: bool,
+        shape: tuple[int, int, int, int],
+        dtype: str,
+        max_pixels: int,
+    ) -> None:
+        self._source, self._bins = source, bins
+        self._normalization, self._pad_value, self._scale_up = normalization, pad_value, scale_up
+        self._batch: NDArray[Any] = np.empty(shape, dtype)
+        self._reader = PictureReader(max_pixels)
+
+    def __call__(self, job: _Job) -> _Outcome:
+        records: list[PictureRecord] = []
+        failures = []
+        seconds = dict.fromkeys(STAGES, 0.0)
+        for name in job.names:
+            try:
+                records.append(self._picture(name, self._batch[len(records)], seconds))
+            except PictureError as error:
+                failures.append(Failure(name, str(error)))
+        record = BinRecord(job.bin_name, tuple(records))
+        if not records:
+            return _Outcome(record, tuple(failures), 0, seconds)
+
+        before = time.perf_counter()
+        self._batch[len(records) :] = 0
+        try:
+            write_whole(os.path.join(self._bins.folder, job.bin_name), self._batch.data)
+        except OutputError as error:
+            if error.is_lasting:
+                raise
+            failures += [Failure(picture.name, str(error)) for picture in records]
+            return _Outcome(BinRecord(job.bin_name, ()), tuple(failures), 0, seconds)
+        self._bins.add(record)
+        seconds["write"] += time.perf_counter() - before
+        return _Outcome(record, tuple(failures), self._batch.nbytes, seconds)
+
+    def _picture(self, name: str, slot: NDArray[Any], seconds: dict[str, float]) -> PictureRecord:
+        start = time.perf_counter()
+        file = find_picture(self._source, name)
+        picture = self._reader.read(os.path.join(self._source, file))
+        decoded = time.perf_counter()
+        height, width, _ = picture.pixels.shape
+        geometry = Letterbox.fit((height, width), slot.shape[1:], scale_up=self._scale_up)
+        ops.letterbox_into(slot, picture.pixels, geometry, self._normalization, self._pad_value)
+        seconds["decode"] += decoded - start
+        seconds["letterbox"] += time.perf_counter() - decoded
+        return PictureRecord(name, file, picture.file_bytes, picture.modified_ns, geometry, picture.remark)
+
+
+class _Tally:
+    """What came of the bins so far, told to the progress display as it comes."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.records: dict[str, BinRecord] = {}
+        self.failures: list[Failure] = []
+        self.seconds = [0.0] * len(STAGES)
+        self.kept = self.bytes_written = 0
+
+    def fail(self, failures: Sequence[Failure]) -> None:
+        for failure in failures:
+            self._progress.say(failure.reason)
+        self.failures += failures
+
+    def keep(self, record: BinRecord) -> None:
+        self.records[record.name] = record
+        self.kept += len(record.pictures)
+        self._progress.advance(len(record.pictures))
+
+    def add(self, outcome: _Outcome) -> None:
+        if outcome.record.pictures:
+            self.records[outcome.record.name] = outcome.record
+        self.fail(outcome.failures)
+        for picture in outcome.record.pictures:
+            if picture.remark:
+                self._progress.say(f"{picture.source}: used, though it has a fault: {picture.remark}")
+        self.bytes_written += outcome.bytes_written
+        self.seconds = [self.seconds[index] + outcome.seconds[stage] for index, stage in enumerate(STAGES)]
+        self._progress.advance(len(outcome.record.pictures) + len(outcome.failures))
+
+
+def _parameters(
+    size: tuple[int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    stats: Literal["float16", "exact"],
+    pad_value: float,
+    scale_up: bool,
+    dtype: str,
+    batch_size: int,
+) -> dict[str, Any]:
+    """What decides the bytes of a bin, as it stands in the manifest; checked."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if dtype not in ("float16", "float32"):
+        raise ValueError(f"dtype must be 'float16' or 'float32', got {dtype!r}")
+    if not math.isfinite(pad_value):
+        raise ValueError(f"pad_value must be finite, got {pad_value}")
+    canvas = Letterbox.fit(size, size).canvas
+    normalization = ops.Normalization(mean, std, stats)
+    return {
+        "batch_size": batch_size,
+        "size": list(canvas),
+        "layout": "NCHW",
+        "channels": "RGB",
+        "dtype": dtype,
+        "stats": stats,
+        "mean": [float(value) for value in mean],
+        "std": [float(value) for value in std],
+        "mean_used": list(normalization.mean),
+        "inv_std_used": list(normalization.inv_std),
+        "pad_value": float(pad_value),
+        "scale_up": scale_up,
+    }
+
+
+def _names(source: str, split: str | os.PathLike[str] | None) -> tuple[list[str], list[Failure]]:
+    """Ids to use, in order, and those that cannot be because of another one."""
+    if not Path(source).is_dir():
+        raise NotADirectoryError(None, "no such folder of pictures", source)
+    if split is None:
+        candidates, failures = pictures_in(source), []
+        if not candidates:
+            raise ValueError(f"{source}: no pictures in this folder")
+    else:
+        named = read_split(split)
+        candidates = list(named.ids)
+        failures = [
+            Failure(
+                name, f"{os.fspath(split)}, line {line}: {name!r} is named again (first on line {first}), used once"
+            )
+            for name, line, first in named.repeated
+        ]
+    names: list[str] = []
+    owner: dict[str, str] = {}
+    for name in candidates:
+        key = stem(name)
+        if not key:
+            failures.append(Failure(name, f"{name!r} has nothing before its first dot to name a bin by"))
+        elif key in owner:
+            failures.append(Failure(name, f"{name!r} would have the same bin {key}.bin as {owner[key]!r}, not used"))
+        else:
+            owner[key] = name
+            names.append(name)
+    return names, failures
+
+
+def _jobs(names: list[str], batch_size: int) -> list[_Job]:
+    if batch_size == 1:
+        return [_Job(f"{stem(name)}.bin", (name,)) for name in names]
+    starts = range(0, len(names), batch_size)
+    return [_Job(f"batch_{n:05d}.bin", tuple(names[i : i + batch_size])) for n, i in enumerate(starts)]
+
+
+@click.command(context_settings=console.CONTEXT_SETTINGS)
+@click.option("--image-folder-path", type=click.Path(), required=True, help="Folder of the pictures (JPEGImages).")
+@click.option("--split", type=click.Path(), help="File with one id a line (val.txt); all pictures if left out.")
+@click.option("--bin-folder-path", type=click.Path(), required=True, help="Folder for the bins and manifest.json.")
+@click.option("--size", type=(int, int), default=ops.DEFAULT_SIZE, metavar="H W", help="Canvas, height and width.")
+@click.option(
+    "--stats",
+    type=click.Choice(["float16", "exact"]),
+    default="float16",
+    help="float16 rounds mean and std first, as the published bins are made; exact does not.",
+)
+@click.option("--mean", type=(float, float, float), default=ops.IMAGENET_MEAN, metavar="R G B", help="Mean, 0..255.")
+@click.option(
+    "--std", type=(float, float, float), default=ops.IMAGENET_STD, metavar="R G B", help="Standard deviation, 0..255."
+)
+@click.option("--pad-value", type=float, default=0.0, help="Value round the picture, after normalization.")
+@click.option("--scale-up/--no-scale-up", default=True, help="Enlarge pictures smaller than the canvas.")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", help="Of the bins.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Pictures a bin; the last bin is filled up, the manifest says how far it counts.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=parallel.default_workers,
+    metavar="N",
+    help="Threads; the CPUs this process may use if left out.",
+    show_default=False,
+)
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    help="Keep bins of an earlier run with the same options whose pictures have not changed.",
+)
+@click.option(
+    "--max-pixels", type=click.IntRange(min=1), default=MAX_PIXELS, metavar="N", help="Refuse larger pictures."
+)
+@click.option("--quiet", is_flag=True, help="Only tell what failed.")
+@console.handles_errors
+def main(image_folder_path: str, bin_folder_path: str, split: str | None, quiet: bool, **options: Any) -> int:
+    """Letterbox a data set into the bins a network reads.
+
+    \b
+    The 1449 bins of the published PSPNet guide, byte for byte:
+      python -m pspfast.preprocess --image_folder_path=VOCdevkit/VOC2012/JPEGImages
+        --split=VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt --bin_folder_path=voc12_bin
+
+    A bin is (batch_size, 3, H, W) of the dtype, raw. Killed or interrupted, the same command goes on where it stopped.
+    Options may be spelled with underscores. Exit status: 0 all done, 1 some pictures failed or the disk is full, 2 usage.
+    """
+    summary = preprocess(image_folder_path, bin_folder_path, split, quiet=quiet, **options)
+    if not quiet:
+        console.report(f"{summary}\n{os.path.join(bin_folder_path, MANIFEST)}" if not summary.stopped else str(summary))
+    if summary.stopped:
+        console.complain(
+            f"stopped: {summary.stopped}; bins written so far are whole, the same command goes on from here"
+        )
+    return console.SOME_FAILED if summary.failures or summary.stopped else console.DONE
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m pspfast.preprocess")
