@@ -423,7 +423,8 @@ def main(image_folder_path: str, bin_folder_path: str, split: str | None, quiet:
         --split=VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt --bin_folder_path=voc12_bin
 
     A bin is (batch_size, 3, H, W) of the dtype, raw. Killed or interrupted, the same command goes on where it stopped.
-    Options may be spelled with underscores. Exit status: 0 all done, 1 some pictures failed or the disk is full, 2 usage.
+    Options may be spelled with underscores. Exit status: 0 all done, 1 some pictures failed or the disk is full,
+    2 usage.
     """
     summary = preprocess(image_folder_path, bin_folder_path, split, quiet=quiet, **options)
     if not quiet:

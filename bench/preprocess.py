@@ -1,0 +1,207 @@
+"""Preprocessing against everything else: ``python -m bench.preprocess [--json FILE]``.
+
+Two parts: one picture on one thread, and the whole command over 1449 pictures (those of ``PSPFAST_TEST_DATA`` or
+``../shared/data`` repeated under new names, or any VOCdevkit/VOC2012 given with ``--voc-root``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+import pspfast
+from bench import routes
+from bench.harness import Row, machine, print_table, rows_of, time_in_turns, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parents[1]
+PICTURES = 1449
+BIN_BYTES = 3 * 500 * 500 * 2
+
+
+def find_voc() -> Path | None:
+    for data in (os.environ.get("PSPFAST_TEST_DATA"), ROOT.parent / "shared" / "data"):
+        if data and Path(data, "voc", "VOC2012").is_dir():
+            return Path(data, "voc", "VOC2012")
+    return None
+
+
+def kernel_rows(voc: Path, scratch: Path, rounds: int) -> list[Row]:
+    """One picture, one thread."""
+    cv2.setNumThreads(1)
+    picture = pspfast.imread(voc / "JPEGImages" / "2007_000039.jpg")
+    if picture.shape != (375, 500, 3):
+        raise SystemExit(f"2007_000039.jpg should be 500x375, is {picture.shape}")
+    cases: dict[str, Any] = {
+        "no resize: 500x375": picture,
+        "down: 640x480": cv2.resize(picture, (640, 480), interpolation=cv2.INTER_CUBIC),
+        "exactly half: 1000x750": cv2.resize(picture, (1000, 750), interpolation=cv2.INTER_CUBIC),
+        "down: 1920x1080": cv2.resize(picture, (1920, 1080), interpolation=cv2.INTER_CUBIC),
+        "up: 320x240": cv2.resize(picture, (320, 240)),
+    }
+    out = np.empty((3, 500, 500), np.float16)
+    out32 = np.empty((3, 500, 500), np.float32)
+    target = str(scratch / "one.bin")
+    rows = []
+    for case, image in cases.items():
+        wanted = pspfast.letterbox(image).view(np.uint16)
+        for route in (routes.numpy_route, routes.opencv_route, routes.blob_route):
+            if not np.array_equal(route(image).view(np.uint16), wanted):
+                raise SystemExit(f"{case}: {route.__name__} gives another result; not timed")
+        routes.opencv_view(image).tofile(target)
+        if Path(target).read_bytes() != wanted.tobytes():
+            raise SystemExit(f"{case}: the published route gives another result; not timed")
+        contenders: dict[str, Callable[[], object]] = {
+            "pspfast.letterbox": partial(pspfast.letterbox, image, out=out),
+            **{
+                f"pspfast.letterbox, {isa}": partial(pspfast.letterbox, image, out=out, isa=isa)
+                for isa in pspfast.isa()["runnable"][1:]
+            },
+            "pspfast.letterbox, float32": partial(pspfast.letterbox, image, out=out32),
+            "NumPy (cv2.resize)": partial(routes.numpy_route, image),
+            "OpenCV as mmcv calls it": partial(routes.opencv_route, image),
+            "cv2.dnn.blobFromImage": partial(routes.blob_route, image),
+            "published script with its tofile": partial(_write_published, image, target),
+        }
+        times = time_in_turns(contenders, rounds=rounds, seconds=0.05)
+        rows += rows_of(f"One picture, one thread, {case} -> 500x500", times, BIN_BYTES)
+    return rows
+
+
+def _write_published(image: NDArray[np.uint8], target: str) -> None:
+    routes.opencv_view(image).tofile(target)
+
+
+def repeated(voc: Path, folder: Path) -> tuple[Path, Path]:
+    """A folder of 1449 pictures and its split."""
+    images, split = folder / "JPEGImages", folder / "val.txt"
+    images.mkdir(parents=True)
+    named = (voc / "ImageSets/Segmentation/val.txt").read_text().split()
+    names = []
+    for index in range(PICTURES):
+        source = named[index % len(named)]
+        names.append(f"{source}_{index // len(named):02d}" if len(named) < PICTURES else source)
+        shutil.copy(voc / "JPEGImages" / f"{source}.jpg", images / f"{names[-1]}.jpg")
+    split.write_text("\n".join(names) + "\n")
+    return images, split
+
+
+def digest(folder: Path) -> str:
+    """Of the names and bytes of all bins."""
+    total = hashlib.sha256()
+    for path in sorted(folder.glob("*.bin")):
+        total.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def run(command: list[str]) -> tuple[float, int]:
+    """Seconds and peak memory in bytes of a command."""
+    start = time.perf_counter()
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    seconds = time.perf_counter() - start
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"{' '.join(command)} failed with status {child.returncode}")
+    return seconds, usage.ru_maxrss * 1024
+
+
+def command_rows(voc: Path, scratch: Path, rounds: int) -> list[Row]:
+    """The whole command as a process, with its start."""
+    images, split = repeated(voc, scratch / "voc")
+    out = scratch / "bins"
+    python = [sys.executable, "-m"]
+    options = [f"--image_folder_path={images}", f"--split={split}", f"--bin_folder_path={out}", "--quiet"]
+    commands = {
+        "1": {
+            "pspfast, 1 worker": [*python, "pspfast.preprocess", *options, "--workers=1"],
+            "floor: decode + write, 1 worker": [*python, "bench.floor", str(images), str(split), str(out), "1"],
+            "published route": [*python, "bench.published", str(images), str(split), str(out)],
+        },
+        "2": {
+            "pspfast, 2 workers": [*python, "pspfast.preprocess", *options, "--workers=2"],
+            "floor: decode + write, 2 workers": [*python, "bench.floor", str(images), str(split), str(out), "2"],
+        },
+    }
+    everything = {name: command for contest in commands.values() for name, command in contest.items()}
+    times: dict[str, list[float]] = {name: [] for name in everything}
+    peaks: dict[str, int] = dict.fromkeys(everything, 0)
+    digests: dict[str, str] = {}
+    for round_number in range(rounds + 1):
+        for name, command in everything.items():
+            shutil.rmtree(out, ignore_errors=True)
+            os.sync()
+            seconds, peak = run(command)
+            if round_number == 0:  # warms the page cache, and is looked at instead of timed
+                digests[name] = digest(out)
+                if sum(path.stat().st_size for path in out.glob("*.bin")) != PICTURES * BIN_BYTES:
+                    raise SystemExit(f"{name}: not {PICTURES} bins of {BIN_BYTES} bytes")
+            else:
+                times[name].append(seconds)
+                peaks[name] = max(peaks[name], peak)
+            print(f"round {round_number}: {name} {seconds:.2f} s", file=sys.stderr, flush=True)
+    made = {digests[name] for name in everything if not name.startswith("floor")}
+    if len(made) != 1:
+        raise SystemExit("the bins of pspfast and of the published route differ")
+    shutil.rmtree(out)
+
+    published = times["published route"]
+    rows = []
+    for workers, contest in commands.items():
+        chosen = {name: times[name] for name in contest} | {"published route": published}
+        speed = {
+            name: f"{PICTURES / statistics.median(taken):.0f} pictures/s, peak {peaks[name] / 1e6:.0f} MB"
+            for name, taken in chosen.items()
+        }
+        plural = "s" * (workers != "1")
+        rows += rows_of(
+            f"Whole command, {PICTURES} pictures, {workers} worker{plural}", chosen, PICTURES * BIN_BYTES, speed
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.preprocess", description=__doc__)
+    parser.add_argument("--voc-root", type=Path, help="VOCdevkit/VOC2012 with the val pictures")
+    parser.add_argument("--scratch", help="folder for about 2.5 GB of bins; the system's temporary folder if left out")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of every row (5)")
+    parser.add_argument("--part", choices=["kernel", "command", "both"], default="both")
+    parser.add_argument("--json", metavar="FILE", help="also write the rows as JSON")
+    options = parser.parse_args()
+    voc = options.voc_root or find_voc()
+    if voc is None:
+        raise SystemExit("no pictures: give --voc-root VOCdevkit/VOC2012, or set PSPFAST_TEST_DATA")
+
+    print(", ".join(f"{key} {value}" for key, value in machine().items()))
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="pspfast-bench-", dir=options.scratch) as scratch:
+        if options.part in ("kernel", "both"):
+            rows += kernel_rows(voc, Path(scratch), max(options.rounds, 15))
+        if options.part in ("command", "both"):
+            rows += command_rows(voc, Path(scratch), options.rounds)
+    print_table(rows)
+    if options.json:
+        write_json(options.json, rows)
+    print(f"\npeak memory of the benchmark itself {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

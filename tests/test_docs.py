@@ -1,0 +1,56 @@
+"""What the documents show is what happens: docstring examples, the README's snippet, names in the stubs."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pspfast
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+MODULES = sorted(module.name for module in pkgutil.iter_modules(pspfast.__path__, "pspfast."))
+
+
+@pytest.mark.parametrize("name", ["pspfast", *MODULES])
+def test_docstring_examples(name: str) -> None:
+    results = doctest.testmod(importlib.import_module(name))
+    assert results.failed == 0
+
+
+def test_there_are_docstring_examples() -> None:
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    found = [test for name in MODULES for test in finder.find(importlib.import_module(name)) if test.examples]
+    assert len(found) >= 6
+
+
+def test_readme_snippet(shared_data: Path, tmp_path: Path) -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "2007_000033.jpg").symlink_to(shared_data / "voc/VOC2012/JPEGImages/2007_000033.jpg")
+    done = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md", "docs/architecture.md"])
+def test_links_inside_the_tree_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text()
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        if "://" not in target:
+            assert ((ROOT / document).parent / target).exists(), target
+
+
+def test_architecture_names_every_module() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    for path in (*(ROOT / "src/pspfast").glob("*.py"), *(ROOT / "csrc").rglob("*.cpp")):
+        assert f"`{path.name}`" in text or path.name in text, path.name
+
+
+def test_changelog_has_this_version() -> None:
+    assert f"## {pspfast.__version__}" in (ROOT / "CHANGELOG.md").read_text()

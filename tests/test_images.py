@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import io
+import os
+import struct
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import pspfast
+from pspfast import jpeg
+from pspfast.images import PictureReader
+from tests import reference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# The broken files whose pixels are whole: what is wrong is metadata or junk between segments.
+USABLE = {
+    "jpegdec_multiple-0xff-before-eoi.jpg": "",
+    "pillow_icc-after-SOF.jpg": "bad ICC marker",
+    "pillow_jpeg_ff00_header.jpg": "extraneous bytes",
+    "pillow_junk_jpeg_header.jpg": "extraneous bytes",
+    "pillow_truncated_app14.jpg": "extraneous bytes",
+    "pillow_truncated_exif_dpi.jpg": "",
+    "libpng_gray-16.png": "",
+    "libpng_gray-alpha-8.png": "",
+    "libpng_ibasn3p08.png": "",
+    "libpng_palette-1.png": "",
+    "libpng_palette-4.png": "",
+    "libpng_small-palette-4.png": "",
+    "libpng_test-palette-8.png": "",
+    "pillow_i_trns.png": "",
+}
+UNUSABLE = {
+    "jpegdec_8a9cc8eeed66aeb423a91c44111d9450.jpg": "two SOF",
+    "jpegdec_empty.jpg": "empty",
+    "jpegdec_f012a4321f00f12af6b1eee7580ffb9c.jpg": "not a picture",
+    "jpegdec_max_size.jpg": "over the limit",
+    "jpegdec_missing-frame-image-1410.jpg": "ends before any picture data",
+    "jpegdec_missing-sof.jpg": "ends inside its header",
+    "jpegdec_null_height.jpg": "800x0|0x800",
+    "jpegdec_subtract-with-overflow.jpg": "damaged",
+    "libpng_badadler.png": "damaged",
+    "libpng_badcrc.png": "damaged|cannot decode",
+    "pillow_broken.png": "not a picture",
+    "pillow_hopper_bad_exif.jpg": "Huffman",
+    "pillow_truncated_jpeg.jpg": "Premature end",
+    "sharp_corrupt-header.jpg": "ends inside its header",
+    "sharp_giant-image.jpg": "20000x14000 is 280,000,000 pixels, over the limit",
+    "turbo_monkey12.jpg": "12-bit",
+}
+
+
+def encoded(height: int = 90, width: int = 64, **options: object) -> bytes:
+    rng = np.random.default_rng(3)
+    smooth = cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    file = io.BytesIO()
+    Image.fromarray(smooth).save(file, "JPEG", **{"quality": 90, **options})
+    return file.getvalue()
+
+
+def test_photos_are_what_opencv_reads(shared_data: Path) -> None:
+    photos = sorted((shared_data / "photos").iterdir())
+    assert len(photos) == 38
+    reader = PictureReader()
+    for photo in photos:
+        wanted = reference.imread(photo)
+        picture = reader.read(str(photo))
+        assert np.array_equal(picture.pixels, wanted), photo.name
+        assert pspfast.picture_size(photo) == wanted.shape[:2], photo.name
+        assert bool(picture.remark) == (photo.name == "jpegdec_mjpeg.jpg"), (photo.name, picture.remark)
+        for size in ((500, 500), (96, 161)):
+            got = pspfast.letterbox(picture.pixels, size)
+            assert np.array_equal(reference.bits(got), reference.bits(reference.letterbox(wanted, size))), photo.name
+
+
+def test_voc_pictures_are_what_opencv_reads(shared_data: Path) -> None:
+    pictures = sorted((shared_data / "voc/VOC2012/JPEGImages").iterdir())
+    assert len(pictures) == 73
+    for path in pictures:
+        assert np.array_equal(pspfast.imread(path), reference.imread(path)), path.name
+
+
+def test_broken_files_are_all_accounted_for(shared_data: Path) -> None:
+    assert {path.name for path in (shared_data / "broken").iterdir()} == {*USABLE, *UNUSABLE}
+
+
+@pytest.mark.parametrize("name", USABLE)
+def test_odd_but_whole_files_are_used(name: str, shared_data: Path) -> None:
+    path = shared_data / "broken" / name
+    picture = PictureReader().read(str(path))
+    assert np.array_equal(picture.pixels, reference.imread(path))
+    assert pspfast.picture_size(path) == picture.pixels.shape[:2]
+    assert (USABLE[name] in picture.remark) if USABLE[name] else picture.remark == ""
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_broken_files_are_refused_by_name(name: str, shared_data: Path) -> None:
+    path = shared_data / "broken" / name
+    with pytest.raises(pspfast.PictureError, match=UNUSABLE[name]) as caught:
+        pspfast.imread(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert caught.value.filename == str(path)
+
+
+def test_the_pixel_limit_is_an_option(shared_data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "small.png"
+    Image.new("RGB", (30, 20)).save(path)
+    for file, pixels in ((path, 600), (shared_data / "photos" / "jpegdec_jpg-size-17x17.jpg", 289)):
+        assert pspfast.imread(file, max_pixels=pixels).size == pixels * 3
+        with pytest.raises(pspfast.PictureError, match="--max-pixels"):
+            pspfast.imread(file, max_pixels=pixels - 1)
+
+
+def test_pillows_own_limit_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    path = tmp_path / "small.png"
+    Image.new("RGB", (30, 20)).save(path)
+    assert pspfast.imread(path).shape == (20, 30, 3)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_truncation_is_seen_wherever_it_falls(tmp_path: Path) -> None:
+    path = tmp_path / "cut.jpg"
+    for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}):
+        whole = encoded(**options)
+        path.write_bytes(whole)
+        assert np.array_equal(pspfast.imread(path), reference.imread(path))
+        for cut in range(1, len(whole) - 2, 37):
+            path.write_bytes(whole[:cut])
+            with pytest.raises(pspfast.PictureError):
+                pspfast.imread(path)
+
+
+def test_truncated_pngs_are_seen(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(path)
+    whole = path.read_bytes()
+    for cut in range(1, len(whole) - 12, 211):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(pspfast.PictureError):
+            pspfast.imread(path)
+
+
+def with_left_over(data: bytes, before: bytes, count: int) -> bytes:
+    """``count`` zero bytes before the first marker ``before`` after the start of scan."""
+    place = data.index(before, data.index(b"\xff\xda"))
+    return data[:place] + bytes(count) + data[place:]
+
+
+@pytest.mark.parametrize("marker", [b"\xff\xd0", b"\xff\xd2", b"\xff\xd9"])
+def test_left_over_bytes_alone_are_a_remark(marker: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "padded.jpg"
+    path.write_bytes(with_left_over(encoded(restart_marker_rows=1), marker, 50))
+    picture = PictureReader().read(str(path))
+    assert "extraneous" in picture.remark
+    assert np.array_equal(picture.pixels, reference.imread(path))
+
+
+@pytest.mark.parametrize("marker", [b"\xff\xc4", b"\xff\xd9"])
+def test_left_over_bytes_in_a_progressive_picture(marker: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "padded.jpg"
+    path.write_bytes(with_left_over(encoded(progressive=True), marker, 50))
+    picture = PictureReader().read(str(path))
+    assert "extraneous" in picture.remark
+    assert np.array_equal(picture.pixels, reference.imread(path))
+
+
+def test_left_over_bytes_do_not_hide_damage(tmp_path: Path) -> None:
+    """The decoder tells its first complaint only; the second one is what matters."""
+    path = tmp_path / "padded.jpg"
+    padded = with_left_over(encoded(restart_marker_rows=1), b"\xff\xd0", 50)
+    path.write_bytes(padded[: len(padded) // 2])
+    with pytest.raises(pspfast.PictureError):
+        pspfast.imread(path)
+    second, third = padded.index(b"\xff\xd1"), padded.index(b"\xff\xd2")
+    path.write_bytes(padded[:second] + padded[third:])  # an interval is gone
+    with pytest.raises(pspfast.PictureError):
+        pspfast.imread(path)
+    path.write_bytes(padded[: second + 8] + padded[third:])  # and half of one
+    with pytest.raises(pspfast.PictureError):
+        pspfast.imread(path)
+
+
+def with_exif(*blocks: bytes) -> bytes:
+    data = encoded(16, 24)
+    segments = b"".join(b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block for block in blocks)
+    return data[:2] + segments + data[2:]
+
+
+def exif(order: str, entries: list[bytes], magic: int = 42, first: int = 8, count: int | None = None) -> bytes:
+    mark = b"II" if order == "<" else b"MM"
+    head = mark + struct.pack(order + "HI", magic, first)
+    return b"Exif\0\0" + head + struct.pack(order + "H", len(entries) if count is None else count) + b"".join(entries)
+
+
+def entry(order: str, tag: int, kind: int = 3, count: int = 1, value: int = 0) -> bytes:
+    fields = struct.pack(order + "HHI", tag, kind, count)
+    return fields + (struct.pack(order + "HH", value, 0) if kind == 3 else struct.pack(order + "I", value))
+
+
+def assert_turned_as_opencv_turns(data: bytes) -> None:
+    wanted = reference.imdecode(data)
+    header = jpeg.read_header(data)
+    pixels, _ = jpeg.decode(data, header, np.empty(header.height * header.width * 3, np.uint8))
+    assert np.array_equal(jpeg.orient(pixels, header.orientation), wanted)
+    assert header.size == wanted.shape[:2]
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("value", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 256, 65535])
+def test_every_orientation(order: str, value: int) -> None:
+    assert_turned_as_opencv_turns(with_exif(exif(order, [entry(order, 274, value=value)])))
+
+
+def test_orientation_where_it_is_odd() -> None:
+    turn, back = entry("<", 274, value=6), entry("<", 274, value=3)
+    good = exif("<", [turn])
+    for blocks in (
+        (b"http://ns.adobe.com/xap/1.0/\0" + bytes(40), good),
+        (exif("<", [back]), good),
+        (exif("<", []), good),
+        (exif("<", [turn], magic=43), good),
+        (exif("<", [back, turn]),),
+        (exif("<", [entry("<", 271, 2, 5000, 4000), turn]),),
+        (exif("<", [entry("<", 271, 2, 3, 0), turn]),),
+        (exif("<", [entry("<", 282, 5, 1, 4000), turn]),),
+        (exif("<", [entry("<", 319, 5, 6, 8), turn]),),
+        (exif("<", [entry("<", 34665, 4, 1, 9000), entry("<", 37500, 7, 9999, 9999), turn]),),
+        (exif("<", [turn], count=500),),
+        (exif("<", [turn], first=9),),
+        (exif("<", [turn], first=0xFFFFFFF0),),
+        (exif("<", [entry("<", 274, 4, 1, 6)]),),
+        (b"Exif\0\0",),
+        (b"Exif\0\0I",),
+        (b"Exif\0\0IM*\0" + bytes(20),),
+        (b"Exif\0", good),
+    ):
+        assert_turned_as_opencv_turns(with_exif(*blocks))
+
+
+@given(
+    st.sampled_from("<>"),
+    st.lists(
+        st.tuples(
+            st.sampled_from([270, 271, 274, 282, 296, 305, 318, 319, 529, 531, 532, 33432, 34665, 700]),
+            st.integers(0, 12),
+            st.integers(0, 80),
+            st.one_of(st.integers(0, 90), st.integers(0, 9)),
+        ),
+        max_size=5,
+    ),
+    st.integers(0, 7),
+    st.binary(max_size=30),
+)
+@settings(max_examples=400, deadline=None)
+def test_orientation_fuzz(order: str, entries: list[tuple[int, int, int, int]], more: int, tail: bytes) -> None:
+    block = exif(order, [entry(order, *fields) for fields in entries], count=len(entries) + more) + tail
+    assert_turned_as_opencv_turns(with_exif(block))
+
+
+@given(st.binary(max_size=400), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_are_a_header_or_an_error(data: bytes, start: bool) -> None:
+    data = b"\xff\xd8\xff" + data if start else data
+    try:
+        header = jpeg.read_header(data)
+    except (jpeg.JpegError, EOFError):
+        return
+    assert header.height > 0
+    assert header.width > 0
+
+
+@given(st.integers(0, 2000), st.integers(0, 255), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_damaged_files_give_what_opencv_gives_or_an_error(at: int, value: int, progressive: bool) -> None:
+    data = bytearray(encoded(progressive=progressive))
+    data[at % len(data)] = value
+    try:
+        header = jpeg.read_header(bytes(data))
+        if header.height * header.width > 1_000_000:
+            return
+        pixels, _ = jpeg.decode(bytes(data), header, np.empty(header.height * header.width * 3, np.uint8))
+    except (jpeg.JpegError, EOFError):
+        return
+    wanted = reference.imdecode(bytes(data))
+    assert np.array_equal(jpeg.orient(pixels, header.orientation), wanted)
+
+
+def test_what_is_not_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    for path, text in (
+        (tmp_path, "not a regular file"),
+        (pipe, "not a regular file"),
+        (tmp_path / "no.jpg", "No such"),
+    ):
+        for read in (pspfast.imread, pspfast.picture_size):
+            with pytest.raises(pspfast.PictureError, match=text):
+                read(path)
+
+
+def test_a_header_longer_than_the_first_read(tmp_path: Path) -> None:
+    data = encoded()
+    comment = b"\xff\xfe" + struct.pack(">H", 60002) + bytes(60000)
+    path = tmp_path / "long.jpg"
+    path.write_bytes(data[:2] + comment + data[2:])
+    assert pspfast.picture_size(path) == (90, 64)
+
+
+def test_without_opencv_other_formats_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (3, 2)).save(path)
+    with pytest.raises(pspfast.PictureError, match="libgl1"):
+        pspfast.imread(path)
+
+
+def test_a_giant_does_not_stay_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "giant.jpg"
+    Image.new("RGB", (4000, 3000)).save(path)
+    reader = PictureReader()
+    assert reader.read(str(path)).pixels.shape == (3000, 4000, 3)
+    assert reader._buffer.size == 0
