@@ -6,7 +6,8 @@
 #include "../kernels.hpp"
 
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // the intrinsics' own headers, GCC bug 105593
+#pragma GCC diagnostic ignored "-Wuninitialized"  // the intrinsics' own headers, GCC bug 105593
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
 namespace pspfast {
@@ -138,11 +139,9 @@ void normalize(const std::uint8_t* row, std::int64_t count, const float* mean, c
     const __m512 inv_std_f32[3] = {_mm512_set1_ps(inv_std[0]), _mm512_set1_ps(inv_std[1]), _mm512_set1_ps(inv_std[2])};
     // Four pixels, 12 bytes, a lane; then one channel of them as 32-bit values.
     const __m512i spread = _mm512_setr_epi32(0, 1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9, 10, 11, 11);
-    const auto widen = [](char c) {
-        const char n = none;
-        return _mm512_broadcast_i32x4(_mm_setr_epi8(c, n, n, n, static_cast<char>(c + 3), n, n, n,
-                                                    static_cast<char>(c + 6), n, n, n, static_cast<char>(c + 9), n, n,
-                                                    n));
+    const auto widen = [](int c) {
+        constexpr int zeros = ~0xff;  // as shuffle indices: three zero bytes above
+        return _mm512_broadcast_i32x4(_mm_setr_epi32(c | zeros, (c + 3) | zeros, (c + 6) | zeros, (c + 9) | zeros));
     };
     const __m512i widen_channel[3] = {widen(0), widen(1), widen(2)};
     for (std::int64_t i = 0; i < count; i += block) {
