@@ -20,6 +20,7 @@ enum class Isa : int { scalar = 0, avx2, avx512, neon };
 // ---- letterbox ---------------------------------------------------------------------------------
 
 enum class Element : int { f16 = 0, f32 = 1 };
+enum class Channels : int { as_they_are = 0, reversed = 1 };  // reversed: output channel c is input channel 2 - c
 
 // uint8, height x width x 3, the three channels packed; rows `row_stride` bytes apart (may be negative).
 struct PictureView {
@@ -35,13 +36,17 @@ struct Placement {
     std::int64_t top, left;
 };
 
-// (x - mean) * inv_std per channel, in the channel order of the *output*; two rounded float32 operations.
+// What each of the 256 values of a byte becomes, channel by channel in the order of the *output*: the definition of
+// normalization here. `mean` and `inv_std` serve kernels that find the halves faster than by looking them up.
 struct Normalization {
-    float mean[3];
-    float inv_std[3];
-    float pad_value;     // written as it is outside the picture: padding comes after normalization
-    bool swap_channels;  // output channel c is input channel 2 - c (BGR <-> RGB)
+    std::uint16_t half[3][256];
+    float single[3][256];
+    float mean[3], inv_std[3];
 };
+
+// (x - mean) * inv_std as cv2.subtract and cv2.multiply compute it with a scalar (measured, OpenCV 4.11 and 5.0): the
+// difference in float32 with the mean rounded to it, the product in double with the factor as it is, rounded once.
+void make_normalization(const double mean[3], const double inv_std[3], Normalization* out);
 
 // One horizontal tap pair of the bilinear resize: byte offset of the left pixel, weights of left and right in 1/2048.
 struct ColumnTap {
@@ -61,14 +66,15 @@ struct LetterboxRows {
                        std::int16_t lower_weight, std::int64_t count, std::uint8_t* out);
     // Exact 2x reduction of two rows of 2 * count pixels: (a + b + c + d + 2) >> 2.
     void (*average_2x2)(const std::uint8_t* upper, const std::uint8_t* lower, std::int64_t count, std::uint8_t* out);
-    // Interleaved bytes to three planes; `plane`, `mean` and `inv_std` are in the order of the *input* channels.
+    // Interleaved bytes to three planes of halves, by (x - mean) * inv_std in float32; `plane`, `mean` and `inv_std`
+    // are in the order of the *input* channels, `count` is at least `least_normalized`. Used only where it gives the
+    // halves of the Normalization, all 768 of them. nullptr: nothing is faster than looking them up.
     void (*normalize_f16)(const std::uint8_t* row, std::int64_t count, const float* mean, const float* inv_std,
                           std::uint16_t* const* plane);
-    void (*normalize_f32)(const std::uint8_t* row, std::int64_t count, const float* mean, const float* inv_std,
-                          float* const* plane);
 };
 
 constexpr std::int64_t row_slack = 64;
+constexpr std::int64_t least_normalized = 16;
 
 struct KernelTable;
 
@@ -76,10 +82,11 @@ struct KernelTable;
 std::size_t letterbox_workspace(const Placement& placement);
 
 // Resize (OpenCV's INTER_LINEAR on uint8, to the bit), swap, normalize and pad into `out`: 3 x canvas_height x
-// canvas_width elements, C order. `workspace` is 64-byte aligned scratch, used by this call only.
+// canvas_width elements, C order. `pad_value` is written round the picture as it is: padding comes after normalization.
+// `workspace` is 64-byte aligned scratch, used by this call only.
 Status letterbox(const KernelTable& kernels, const PictureView& picture, const Placement& placement,
-                 const Normalization& normalization, Element element, void* out, void* workspace,
-                 std::size_t workspace_bytes);
+                 const Normalization& normalization, Channels channels, float pad_value, Element element, void* out,
+                 void* workspace, std::size_t workspace_bytes);
 
 // ---- dispatch ----------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -278,6 +278,7 @@ def test_any_bytes_are_a_header_or_an_error(data: bytes, start: bool) -> None:
 
 
 @given(st.integers(0, 2000), st.integers(0, 255), st.booleans())
+@example(2, 0, False)  # FF D8 without another FF: a JPEG to libjpeg, none to OpenCV
 @settings(max_examples=300, deadline=None)
 def test_damaged_files_give_what_opencv_gives_or_an_error(at: int, value: int, progressive: bool) -> None:
     data = bytearray(encoded(progressive=progressive))

@@ -16,18 +16,10 @@ namespace {
 constexpr int nearest_even = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 constexpr char none = -128;  // a shuffle index that writes zero
 
-__m128i load8(const std::uint8_t* from) {
-    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
-}
-__m256i load32(const void* from) {
-    return _mm256_loadu_si256(static_cast<const __m256i*>(from));
-}
-__m512i load64(const void* from) {
-    return _mm512_loadu_si512(from);
-}
-void store64(void* to, __m512i values) {
-    _mm512_storeu_si512(to, values);
-}
+__m128i load8(const std::uint8_t* from) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)); }
+__m256i load32(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
+__m512i load64(const void* from) { return _mm512_loadu_si512(from); }
+void store64(void* to, __m512i values) { _mm512_storeu_si512(to, values); }
 
 // The last block of a row is moved back to end with the row: some values twice, no tail code.
 std::int64_t block_start(std::int64_t x, std::int64_t block, std::int64_t count) {
@@ -126,15 +118,11 @@ void average_2x2(const std::uint8_t* upper, const std::uint8_t* lower, std::int6
 void store(std::uint16_t* to, __m512 values_f32) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(values_f32, nearest_even));
 }
-void store(float* to, __m512 values_f32) {
-    _mm512_storeu_ps(to, values_f32);
-}
 
-template <class T, class Scalar>
-void normalize(const std::uint8_t* row, std::int64_t count, const float* mean, const float* inv_std, T* const* plane,
-               Scalar short_row) {
+void normalize_f16(const std::uint8_t* row, std::int64_t count, const float* mean, const float* inv_std,
+                   std::uint16_t* const* plane) {
     constexpr std::int64_t block = 16;
-    if (count < block) return short_row(row, count, mean, inv_std, plane);
+    static_assert(block <= least_normalized);
     const __m512 mean_f32[3] = {_mm512_set1_ps(mean[0]), _mm512_set1_ps(mean[1]), _mm512_set1_ps(mean[2])};
     const __m512 inv_std_f32[3] = {_mm512_set1_ps(inv_std[0]), _mm512_set1_ps(inv_std[1]), _mm512_set1_ps(inv_std[2])};
     // Four pixels, 12 bytes, a lane; then one channel of them as 32-bit values.
@@ -154,18 +142,8 @@ void normalize(const std::uint8_t* row, std::int64_t count, const float* mean, c
     }
 }
 
-void normalize_f16(const std::uint8_t* row, std::int64_t count, const float* mean, const float* inv_std,
-                   std::uint16_t* const* plane) {
-    normalize(row, count, mean, inv_std, plane, letterbox_scalar.normalize_f16);
-}
-
-void normalize_f32(const std::uint8_t* row, std::int64_t count, const float* mean, const float* inv_std,
-                   float* const* plane) {
-    normalize(row, count, mean, inv_std, plane, letterbox_scalar.normalize_f32);
-}
-
 }  // namespace
 
-const LetterboxRows letterbox_avx512 = {blend_columns, blend_rows, average_2x2, normalize_f16, normalize_f32};
+const LetterboxRows letterbox_avx512 = {blend_columns, blend_rows, average_2x2, normalize_f16};
 
 }  // namespace pspfast

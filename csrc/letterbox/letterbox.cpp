@@ -93,35 +93,72 @@ struct Canvas {
     }
 };
 
-using NormalizeHalf = decltype(LetterboxRows::normalize_f16);
-using NormalizeFloat = decltype(LetterboxRows::normalize_f32);
+// Looks normalized values up: an input channel's table and plane are those of the output channel it becomes.
+template <class T>
+struct LookUp {
+    const T (*values)[256];
+    Channels channels;
 
-// Normalizes rows into the canvas, with means and planes turned into the input's channel order.
-template <class T, class Normalize>
-class Sink {
-   public:
-    Sink(const Canvas<T>& canvas, const Normalization& n, Normalize normalize)
-        : canvas_(canvas), normalize_(normalize), swap_(n.swap_channels) {
+    void operator()(const std::uint8_t* row, std::int64_t count, T* const* plane) const {
         for (int c = 0; c < 3; ++c) {
-            mean_[c] = n.mean[output_channel(c)];
-            inv_std_[c] = n.inv_std[output_channel(c)];
+            const T* becomes = values[output_channel(c)];
+            for (std::int64_t x = 0; x < count; ++x) plane[c][x] = becomes[row[3 * x + c]];
         }
     }
-    void operator()(std::int64_t y, const std::uint8_t* row) const {
-        const Placement& p = canvas_.place;
-        T* plane[3];
-        for (int c = 0; c < 3; ++c) plane[c] = canvas_.row(output_channel(c), p.top + y) + p.left;
-        normalize_(row, p.resized_width, mean_, inv_std_, plane);
-        canvas_.pad_sides(p.top + y);
+    int output_channel(int input) const { return channels == Channels::reversed ? 2 - input : input; }
+};
+
+// Computes halves with an instruction set's own arithmetic.
+struct Compute {
+    decltype(LetterboxRows::normalize_f16) normalize;
+    float mean[3], inv_std[3];
+
+    Compute(const LetterboxRows& rows, const Normalization& n, const LookUp<std::uint16_t>& like)
+        : normalize(rows.normalize_f16) {
+        for (int c = 0; c < 3; ++c) {
+            mean[c] = n.mean[like.output_channel(c)];
+            inv_std[c] = n.inv_std[like.output_channel(c)];
+        }
     }
+    void operator()(const std::uint8_t* row, std::int64_t count, std::uint16_t* const* plane) const {
+        normalize(row, count, mean, inv_std, plane);
+    }
+};
 
-   private:
-    int output_channel(int input) const { return swap_ ? 2 - input : input; }
+// Every byte value in every channel.
+struct Ramp {
+    std::uint8_t row[3 * 256];
+    constexpr Ramp() : row() {
+        for (int i = 0; i < 3 * 256; ++i) row[i] = static_cast<std::uint8_t>(i / 3);
+    }
+};
+constexpr Ramp ramp;
 
-    const Canvas<T>& canvas_;
-    Normalize normalize_;
-    bool swap_;
-    float mean_[3], inv_std_[3];
+// float32 arithmetic and the definition may round to different halves for some constants; 768 values tell.
+bool reproduces(const Compute& compute, const LookUp<std::uint16_t>& look_up) {
+    std::uint16_t computed[3][256];
+    std::uint16_t* const plane[3] = {computed[0], computed[1], computed[2]};
+    compute(ramp.row, 256, plane);
+    for (int c = 0; c < 3; ++c)
+        if (std::memcmp(computed[c], look_up.values[look_up.output_channel(c)], sizeof computed[c]) != 0) return false;
+    return true;
+}
+
+// Puts finished rows of bytes where they belong in the canvas, sides padded.
+template <class T, class Normalize>
+struct Sink {
+    const Canvas<T>& canvas;
+    const Normalize& normalize;
+    Channels channels;
+
+    void operator()(std::int64_t y, const std::uint8_t* row) const {
+        const Placement& p = canvas.place;
+        T* plane[3];
+        for (int c = 0; c < 3; ++c)
+            plane[c] = canvas.row(channels == Channels::reversed ? 2 - c : c, p.top + y) + p.left;
+        normalize(row, p.resized_width, plane);
+        canvas.pad_sides(p.top + y);
+    }
 };
 
 const std::uint8_t* source_row(const PictureView& picture, std::int64_t y) {
@@ -181,10 +218,10 @@ void blend(const LetterboxRows& rows, const PictureView& picture, const Placemen
 }
 
 template <class T, class Normalize>
-void run(const LetterboxRows& rows, Normalize normalize, const PictureView& picture, const Placement& p,
-         const Normalization& normalization, T pad, T* out, unsigned char* scratch) {
-    const Canvas<T> canvas{out, pad, p};
-    const Sink<T, Normalize> put(canvas, normalization, normalize);
+void run(const LetterboxRows& rows, const Normalize& normalize, Channels channels, const PictureView& picture,
+         const Canvas<T>& canvas, unsigned char* scratch) {
+    const Placement& p = canvas.place;
+    const Sink<T, Normalize> put{canvas, normalize, channels};
     canvas.pad_rows(0, p.top);
     if (picture.height == p.resized_height && picture.width == p.resized_width)
         copy_rows(picture, put);
@@ -203,21 +240,39 @@ std::size_t letterbox_workspace(const Placement& placement) {
 }
 
 Status letterbox(const KernelTable& kernels, const PictureView& picture, const Placement& placement,
-                 const Normalization& normalization, Element element, void* out, void* workspace,
-                 std::size_t workspace_bytes) {
+                 const Normalization& normalization, Channels channels, float pad_value, Element element, void* out,
+                 void* workspace, std::size_t workspace_bytes) {
     const Status status = check(picture, placement);
     if (status != Status::ok) return status;
     if (workspace_bytes < letterbox_workspace(placement)) return Status::workspace_too_small;
 
     const LetterboxRows& rows = *kernels.letterbox;
     auto* scratch = static_cast<unsigned char*>(workspace);
-    if (element == Element::f16)
-        run(rows, rows.normalize_f16, picture, placement, normalization, half_from_float(normalization.pad_value),
-            static_cast<std::uint16_t*>(out), scratch);
+    if (element == Element::f32) {
+        const Canvas<float> canvas{static_cast<float*>(out), pad_value, placement};
+        run(rows, LookUp<float>{normalization.single, channels}, channels, picture, canvas, scratch);
+        return Status::ok;
+    }
+    const Canvas<std::uint16_t> canvas{static_cast<std::uint16_t*>(out), half_from_float(pad_value), placement};
+    const LookUp<std::uint16_t> look_up{normalization.half, channels};
+    const Compute compute(rows, normalization, look_up);
+    if (rows.normalize_f16 != nullptr && placement.resized_width >= least_normalized && reproduces(compute, look_up))
+        run(rows, compute, channels, picture, canvas, scratch);
     else
-        run(rows, rows.normalize_f32, picture, placement, normalization, normalization.pad_value,
-            static_cast<float*>(out), scratch);
+        run(rows, look_up, channels, picture, canvas, scratch);
     return Status::ok;
+}
+
+void make_normalization(const double mean[3], const double inv_std[3], Normalization* out) {
+    for (int c = 0; c < 3; ++c) {
+        out->mean[c] = static_cast<float>(mean[c]);
+        out->inv_std[c] = static_cast<float>(inv_std[c]);
+        for (int value = 0; value < 256; ++value) {
+            const float centred = static_cast<float>(value) - out->mean[c];
+            out->single[c][value] = static_cast<float>(static_cast<double>(centred) * inv_std[c]);
+            out->half[c][value] = half_from_float(out->single[c][value]);
+        }
+    }
 }
 
 }  // namespace pspfast

@@ -57,16 +57,11 @@ void average_2x2(const std::uint8_t* upper, const std::uint8_t* lower, std::int6
 void store(std::uint16_t* to, float32x4_t low_f32, float32x4_t high_f32) {
     vst1q_u16(to, vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(low_f32), high_f32)));
 }
-void store(float* to, float32x4_t low_f32, float32x4_t high_f32) {
-    vst1q_f32(to, low_f32);
-    vst1q_f32(to + 4, high_f32);
-}
 
-template <class T, class Scalar>
-void normalize(const std::uint8_t* row, std::int64_t count, const float* mean, const float* inv_std, T* const* plane,
-               Scalar short_row) {
+void normalize_f16(const std::uint8_t* row, std::int64_t count, const float* mean, const float* inv_std,
+                   std::uint16_t* const* plane) {
     constexpr std::int64_t block = 16;
-    if (count < block) return short_row(row, count, mean, inv_std, plane);
+    static_assert(block <= least_normalized);
     const float32x4_t mean_f32[3] = {vdupq_n_f32(mean[0]), vdupq_n_f32(mean[1]), vdupq_n_f32(mean[2])};
     const float32x4_t inv_std_f32[3] = {vdupq_n_f32(inv_std[0]), vdupq_n_f32(inv_std[1]), vdupq_n_f32(inv_std[2])};
     for (std::int64_t i = 0; i < count; i += block) {
@@ -78,25 +73,15 @@ void normalize(const std::uint8_t* row, std::int64_t count, const float* mean, c
                 return vmulq_f32(vsubq_f32(values_f32, mean_f32[c]), inv_std_f32[c]);
             };
             const uint16x8_t low_u16 = vmovl_u8(vget_low_u8(bytes.val[c])), high_u16 = vmovl_high_u8(bytes.val[c]);
-            T* to = plane[c] + x;
+            std::uint16_t* to = plane[c] + x;
             store(to, normalized(vget_low_u16(low_u16)), normalized(vget_high_u16(low_u16)));
             store(to + 8, normalized(vget_low_u16(high_u16)), normalized(vget_high_u16(high_u16)));
         }
     }
 }
 
-void normalize_f16(const std::uint8_t* row, std::int64_t count, const float* mean, const float* inv_std,
-                   std::uint16_t* const* plane) {
-    normalize(row, count, mean, inv_std, plane, letterbox_scalar.normalize_f16);
-}
-
-void normalize_f32(const std::uint8_t* row, std::int64_t count, const float* mean, const float* inv_std,
-                   float* const* plane) {
-    normalize(row, count, mean, inv_std, plane, letterbox_scalar.normalize_f32);
-}
-
 }  // namespace
 
-const LetterboxRows letterbox_neon = {blend_columns, blend_rows, average_2x2, normalize_f16, normalize_f32};
+const LetterboxRows letterbox_neon = {blend_columns, blend_rows, average_2x2, normalize_f16};
 
 }  // namespace pspfast

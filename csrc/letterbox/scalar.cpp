@@ -34,21 +34,8 @@ void average_2x2(const std::uint8_t* upper, const std::uint8_t* lower, std::int6
         }
 }
 
-void normalize_f16(const std::uint8_t* row, std::int64_t count, const float* mean, const float* inv_std,
-                   std::uint16_t* const* plane) {
-    for (std::int64_t x = 0; x < count; ++x)
-        for (int c = 0; c < 3; ++c)
-            plane[c][x] = half_from_float((static_cast<float>(row[3 * x + c]) - mean[c]) * inv_std[c]);
-}
-
-void normalize_f32(const std::uint8_t* row, std::int64_t count, const float* mean, const float* inv_std,
-                   float* const* plane) {
-    for (std::int64_t x = 0; x < count; ++x)
-        for (int c = 0; c < 3; ++c) plane[c][x] = (static_cast<float>(row[3 * x + c]) - mean[c]) * inv_std[c];
-}
-
 }  // namespace
 
-const LetterboxRows letterbox_scalar = {blend_columns, blend_rows, average_2x2, normalize_f16, normalize_f32};
+const LetterboxRows letterbox_scalar = {blend_columns, blend_rows, average_2x2, nullptr};
 
 }  // namespace pspfast

@@ -28,17 +28,19 @@ cdef extern from "kernels.hpp" namespace "pspfast" nogil:
         int64_t top
         int64_t left
 
+    cdef enum class Channels:
+        as_they_are
+        reversed
+
     cdef struct Normalization:
-        float[3] mean
-        float[3] inv_std
-        float pad_value
-        bint swap_channels
+        pass
 
     cdef struct KernelTable:
         const char* name
 
     size_t letterbox_workspace(const Placement&)
-    Status letterbox(const KernelTable&, const PictureView&, const Placement&, const Normalization&, Element,
-                     void* out, void* workspace, size_t workspace_bytes)
+    void make_normalization(const double* mean, const double* inv_std, Normalization* out)
+    Status letterbox(const KernelTable&, const PictureView&, const Placement&, const Normalization&, Channels,
+                     float pad_value, Element, void* out, void* workspace, size_t workspace_bytes)
     const KernelTable* runnable_kernels(size_t index)
     const char* known_isa(size_t index)

@@ -5,25 +5,26 @@ RUNNABLE_ISAS: tuple[str, ...]
 KNOWN_ISAS: tuple[str, ...]
 ACTIVE_ISA: str
 
+class Normalizer:
+    def __init__(self, mean: tuple[float, float, float], inv_std: tuple[float, float, float]) -> None: ...
+
 def letterbox_f16(
     image: NDArray[np.uint8],
     out: NDArray[np.uint16],
     resized: tuple[int, int],
     offset: tuple[int, int],
-    mean: tuple[float, float, float],
-    inv_std: tuple[float, float, float],
+    normalizer: Normalizer,
     pad_value: float,
-    swap_channels: bool,
-    isa: str = ...,
+    reverse_channels: bool,
+    isa: str,
 ) -> None: ...
 def letterbox_f32(
     image: NDArray[np.uint8],
     out: NDArray[np.float32],
     resized: tuple[int, int],
     offset: tuple[int, int],
-    mean: tuple[float, float, float],
-    inv_std: tuple[float, float, float],
+    normalizer: Normalizer,
     pad_value: float,
-    swap_channels: bool,
-    isa: str = ...,
+    reverse_channels: bool,
+    isa: str,
 ) -> None: ...

@@ -49,8 +49,21 @@ def _forced_isa():
 ACTIVE_ISA = _forced_isa()
 
 
+cdef class Normalizer:
+    """What each byte value becomes in each output channel; read-only once made, so threads may share it."""
+
+    cdef core.Normalization values
+
+    def __cinit__(self, tuple mean not None, tuple inv_std not None):
+        cdef double[3] means
+        cdef double[3] factors
+        means[0], means[1], means[2] = mean
+        factors[0], factors[1], factors[2] = inv_std
+        core.make_normalization(means, factors, &self.values)
+
+
 cdef int _run(const uint8_t[:, :, :] image, void* out, core.Element element, core.Placement place,
-              core.Normalization norm, str isa) except -1:
+              Normalizer normalizer, float pad_value, bint reverse_channels, str isa) except -1:
     cdef const core.KernelTable* table = _table(isa)
     if image.shape[2] != 3 or image.strides[2] != 1 or (image.shape[1] > 1 and image.strides[1] != 3):
         raise ValueError("image must be (height, width, 3) with the pixels of a row packed")
@@ -58,6 +71,7 @@ cdef int _run(const uint8_t[:, :, :] image, void* out, core.Element element, cor
     picture.height, picture.width, picture.row_stride = image.shape[0], image.shape[1], image.strides[0]
     # An empty picture has no first byte; the kernel refuses it by its shape before it looks.
     picture.data = &image[0, 0, 0] if image.shape[0] > 0 and image.shape[1] > 0 else NULL
+    cdef core.Channels channels = core.Channels.reversed if reverse_channels else core.Channels.as_they_are
 
     cdef size_t scratch_bytes = core.letterbox_workspace(place)
     cdef void* scratch = NULL
@@ -65,7 +79,8 @@ cdef int _run(const uint8_t[:, :, :] image, void* out, core.Element element, cor
         raise MemoryError(f"no memory for {scratch_bytes} bytes of scratch")
     cdef core.Status status
     with nogil:
-        status = core.letterbox(table[0], picture, place, norm, element, out, scratch, scratch_bytes)
+        status = core.letterbox(table[0], picture, place, normalizer.values, channels, pad_value, element, out,
+                                scratch, scratch_bytes)
         free(scratch)
     if status == core.Status.ok:
         return 0
@@ -88,27 +103,19 @@ cdef core.Placement _placement(Py_ssize_t canvas_height, Py_ssize_t canvas_width
     return place
 
 
-cdef core.Normalization _normalization(tuple mean, tuple inv_std, float pad_value, bint swap_channels):
-    cdef core.Normalization norm
-    norm.mean[0], norm.mean[1], norm.mean[2] = mean
-    norm.inv_std[0], norm.inv_std[1], norm.inv_std[2] = inv_std
-    norm.pad_value, norm.swap_channels = pad_value, swap_channels
-    return norm
-
-
 def letterbox_f16(const uint8_t[:, :, :] image not None, uint16_t[:, :, ::1] out not None, tuple resized not None,
-                  tuple offset not None, tuple mean not None, tuple inv_std not None, float pad_value,
-                  bint swap_channels, str isa not None=ACTIVE_ISA):
+                  tuple offset not None, Normalizer normalizer not None, float pad_value, bint reverse_channels,
+                  str isa not None):
     if out.shape[0] != 3 or out.shape[1] == 0 or out.shape[2] == 0:
         raise ValueError("out must be (3, height, width) and not empty")
-    _run(image, &out[0, 0, 0], core.Element.f16, _placement(out.shape[1], out.shape[2], resized, offset),
-         _normalization(mean, inv_std, pad_value, swap_channels), isa)
+    _run(image, &out[0, 0, 0], core.Element.f16, _placement(out.shape[1], out.shape[2], resized, offset), normalizer,
+         pad_value, reverse_channels, isa)
 
 
 def letterbox_f32(const uint8_t[:, :, :] image not None, float[:, :, ::1] out not None, tuple resized not None,
-                  tuple offset not None, tuple mean not None, tuple inv_std not None, float pad_value,
-                  bint swap_channels, str isa not None=ACTIVE_ISA):
+                  tuple offset not None, Normalizer normalizer not None, float pad_value, bint reverse_channels,
+                  str isa not None):
     if out.shape[0] != 3 or out.shape[1] == 0 or out.shape[2] == 0:
         raise ValueError("out must be (3, height, width) and not empty")
-    _run(image, &out[0, 0, 0], core.Element.f32, _placement(out.shape[1], out.shape[2], resized, offset),
-         _normalization(mean, inv_std, pad_value, swap_channels), isa)
+    _run(image, &out[0, 0, 0], core.Element.f32, _placement(out.shape[1], out.shape[2], resized, offset), normalizer,
+         pad_value, reverse_channels, isa)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Header", "JpegError", "decode", "orient", "read_header"]
 
-SIGNATURE = b"\xff\xd8"
+SIGNATURE = b"\xff\xd8\xff"  # as OpenCV wants it: the first marker follows at once
+START_OF_IMAGE = b"\xff\xd8"
 END_OF_IMAGE = b"\xff\xd9"
 
 # Markers, ITU-T T.81 table B.1.
@@ -71,7 +72,7 @@ def read_header(data: bytes) -> Header:
         EOFError: everything is sound so far but ``data`` ends before the first scan.
     """
     if not data.startswith(SIGNATURE):
-        raise JpegError("not a JPEG (no FF D8 at the start)")
+        raise JpegError("not a JPEG (no FF D8 FF at the start)")
     frame: tuple[int, int] | None = None
     orientation = 0
     segments = []
@@ -226,7 +227,7 @@ def _without_metadata(data: bytes, header: Header) -> bytes:
         return not is_metadata or marker in (_APP0, _APP14)  # JFIF and Adobe name the colour space
 
     kept = [data[start:end] for start, end in header.segments if defines_pixels(data[start + 1])]
-    return b"".join((SIGNATURE, *kept, data[header.scan :]))
+    return b"".join((START_OF_IMAGE, *kept, data[header.scan :]))
 
 
 def _check_only_left_over(data: bytes, buffer: NDArray[np.uint8]) -> None:

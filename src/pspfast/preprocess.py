@@ -327,7 +327,7 @@ def _parameters(
         "mean": [float(value) for value in mean],
         "std": [float(value) for value in std],
         "mean_used": list(normalization.mean),
-        "inv_std_used": list(normalization.inv_std),
+        "std_used": list(normalization.std),
         "pad_value": float(pad_value),
         "scale_up": scale_up,
     }

@@ -8,8 +8,9 @@
 //   letterbox_driver pictures ISA
 //       Jobs from stdin until it ends, the output of each to stdout as it lies in memory. A job, little-endian:
 //           int32   height, width, canvas_height, canvas_width, resized_height, resized_width, top, left
-//           float32 mean[3], inv_std[3], pad_value
-//           int32   swap_channels, element (0 = float16, 1 = float32)
+//           float64 mean[3], inv_std[3]
+//           float32 pad_value
+//           int32   channels (0 as they are, 1 reversed), element (0 = float16, 1 = float32), nothing
 //           uint8   height x width x 3
 //
 //   letterbox_driver halves PART PARTS
@@ -176,31 +177,36 @@ class Picture {
     Block block_;
 };
 
-std::int64_t element_size(Element element) {
-    return element == Element::f16 ? 2 : 4;
-}
+std::int64_t element_size(Element element) { return element == Element::f16 ? 2 : 4; }
+
+struct Constants {
+    double mean[3], inv_std[3];
+};
 
 struct Options {
-    Normalization normalization;
+    Constants constants;
+    Channels channels;
+    float pad_value;
     Element element;
 };
 
+// Constants to normalize by. With the first two float32 arithmetic makes all the halves that the definition makes, with
+// a mean that 2^15 can be added to and with one that it cannot; with the third it does not, and tables must step in.
+constexpr Constants guide = {{123.6875, 116.25, 103.5}, {1 / 58.40625, 1 / 57.125, 1 / 57.375}};
+constexpr Constants exact = {{123.675, 116.28, 103.53}, {1 / 58.395, 1 / 57.12, 1 / 57.375}};
+constexpr Constants beyond_float32 = {{115.718, 118.681, 118.191}, {1 / 61.25, 1 / 56.402, 1 / 60.905}};
+
 Options make_options(Random& random) {
-    // The guide's, rounded to half; no change; into and out of the halves' range at both ends; backwards.
-    constexpr float means[][3] = {
-        {123.6875F, 116.3125F, 103.5F}, {0.0F, 0.0F, 0.0F}, {127.5F, -3.25F, 300.0F}, {1.0F, 128.0F, 254.999F}};
-    constexpr float inv_stds[][3] = {{1.0F / 58.40625F, 1.0F / 57.125F, 1.0F / 57.375F},
-                                     {1.0F, 1.0F, 1.0F},
-                                     {3e-7F, 700.0F, 1e-9F},
-                                     {-0.37F, 2e-5F, 1e38F}};
+    // No change; into and out of the halves' range at both ends; backwards.
+    constexpr Constants some[] = {guide,
+                                  exact,
+                                  beyond_float32,
+                                  {{0, 0, 0}, {1, 1, 1}},
+                                  {{127.5, -3.25, 300}, {3e-7, 700, 1e-9}},
+                                  {{1, 128, 254.999}, {-0.37, 2e-5, 1e38}}};
     constexpr float pads[] = {0.0F, -1.7F, 114.0F, 1e-6F, 65520.0F};
-    Options options{};
-    std::memcpy(options.normalization.mean, means[random.below(4)], sizeof options.normalization.mean);
-    std::memcpy(options.normalization.inv_std, inv_stds[random.below(4)], sizeof options.normalization.inv_std);
-    options.normalization.pad_value = pads[random.below(5)];
-    options.normalization.swap_channels = random.below(2) == 1;
-    options.element = random.below(2) == 0 ? Element::f16 : Element::f32;
-    return options;
+    return {some[random.below(6)], random.below(2) == 1 ? Channels::reversed : Channels::as_they_are,
+            pads[random.below(5)], random.below(2) == 0 ? Element::f16 : Element::f32};
 }
 
 // ---- one call, watched ----
@@ -217,12 +223,13 @@ std::string describe(const PictureView& view, const Placement& p, const Options&
     char text[400];
     std::snprintf(text, sizeof text,
                   "%" PRId64 "x%" PRId64 " stride %td -> %" PRId64 "x%" PRId64 " at (%" PRId64 ", %" PRId64
-                  ") of %" PRId64 "x%" PRId64 ", %s, swap %d, mean %g %g %g, inv_std %g %g %g, pad %g, offset %" PRId64,
+                  ") of %" PRId64 "x%" PRId64
+                  ", %s, channels %d, mean %g %g %g, inv_std %g %g %g, pad %g, offset "
+                  "%" PRId64,
                   view.height, view.width, view.row_stride, p.resized_height, p.resized_width, p.top, p.left,
-                  p.canvas_height, p.canvas_width, o.element == Element::f16 ? "f16" : "f32",
-                  o.normalization.swap_channels, o.normalization.mean[0], o.normalization.mean[1],
-                  o.normalization.mean[2], o.normalization.inv_std[0], o.normalization.inv_std[1],
-                  o.normalization.inv_std[2], o.normalization.pad_value, offset);
+                  p.canvas_height, p.canvas_width, o.element == Element::f16 ? "f16" : "f32", int(o.channels),
+                  o.constants.mean[0], o.constants.mean[1], o.constants.mean[2], o.constants.inv_std[0],
+                  o.constants.inv_std[1], o.constants.inv_std[2], double(o.pad_value), offset);
     return text;
 }
 
@@ -249,8 +256,10 @@ Output watched(const KernelTable& table, const PictureView& view, const Placemen
     std::snprintf(current_call, sizeof current_call, "%s: out of bounds\n  %s\n", table.name,
                   describe(view, place, options, offset).c_str());
     Output output{};
-    output.status = letterbox(table, view, place, options.normalization, options.element, out, workspace.begin(),
-                              workspace.bytes());
+    Normalization normalization;
+    make_normalization(options.constants.mean, options.constants.inv_std, &normalization);
+    output.status = letterbox(table, view, place, normalization, options.channels, options.pad_value, options.element,
+                              out, workspace.begin(), workspace.bytes());
     output.bytes.assign(out, out + size);
     output.guards_whole = true;
     for (const unsigned char& byte : block)
@@ -337,6 +346,26 @@ class Matrix {
     int cases_ = 0;
 };
 
+// ---- which constants an instruction set's own arithmetic may serve ----
+
+// A matrix that meets only one of the two ways to normalize would prove little of the other.
+void check_constants(const KernelTable& table) {
+    const auto reproduces = [&](const Constants& constants) {
+        Normalization normalization;
+        make_normalization(constants.mean, constants.inv_std, &normalization);
+        std::vector<unsigned char> row(3 * 256);
+        for (std::size_t i = 0; i < row.size(); ++i) row[i] = static_cast<unsigned char>(i / 3);
+        std::uint16_t halves[3][256];
+        std::uint16_t* const plane[3] = {halves[0], halves[1], halves[2]};
+        table.letterbox->normalize_f16(row.data(), 256, normalization.mean, normalization.inv_std, plane);
+        return std::memcmp(halves, normalization.half, sizeof halves) == 0;
+    };
+    if (!table.letterbox->normalize_f16) return;
+    if (!reproduces(guide)) fail("%s: does not make the halves of the guide's constants\n", table.name);
+    if (!reproduces(exact)) fail("%s: does not make the halves of the exact constants\n", table.name);
+    if (reproduces(beyond_float32)) fail("%s: makes halves that float32 cannot\n", table.name);
+}
+
 // ---- calls to refuse ----
 
 void check_refusals(const KernelTable& table) {
@@ -344,12 +373,12 @@ void check_refusals(const KernelTable& table) {
     const PictureView view{pixels.data(), 5, 7, 21};
     const Placement place{6, 8, 5, 7, 1, 1};
     const auto status = [&](const PictureView& v, const Placement& p, std::int64_t missing_bytes) {
-        const Options options{};
         const Block workspace(static_cast<std::int64_t>(letterbox_workspace(place)));
+        const Normalization normalization{};
         std::vector<unsigned char> out(3 * 6 * 8 * 2, untouched);
         const Status returned =
-            letterbox(table, v, p, options.normalization, Element::f16, out.data(), workspace.begin(),
-                      workspace.bytes() - static_cast<std::size_t>(missing_bytes));
+            letterbox(table, v, p, normalization, Channels::as_they_are, 0.0F, Element::f16, out.data(),
+                      workspace.begin(), workspace.bytes() - static_cast<std::size_t>(missing_bytes));
         for (const unsigned char byte : out)
             if (returned != Status::ok && byte != untouched) fail("%s: a refused call wrote\n", table.name);
         return returned;
@@ -434,17 +463,13 @@ void check_halves() {
 __attribute__((target("avx,f16c"))) void eight_halves(const float* from, std::uint16_t* to) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(_mm256_loadu_ps(from), _MM_FROUND_TO_NEAREST_INT));
 }
-bool has_converter() {
-    return cpu_runs(Isa::avx2);
-}
+bool has_converter() { return cpu_runs(Isa::avx2); }
 #elif defined(__aarch64__)
 void eight_halves(const float* from, std::uint16_t* to) {
     vst1_u16(to, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(from))));
     vst1_u16(to + 4, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(from + 4))));
 }
-bool has_converter() {
-    return true;
-}
+bool has_converter() { return true; }
 #endif
 
 int run_halves(std::uint64_t part, std::uint64_t parts) {
@@ -474,7 +499,10 @@ int run_matrix() {
     const std::vector<KernelTable> all = tables();
     check_tables(all);
     if (!named(all, "scalar")) return 1;
-    for (const KernelTable& table : all) check_refusals(table);
+    for (const KernelTable& table : all) {
+        check_constants(table);
+        check_refusals(table);
+    }
     check_halves();
     Matrix matrix(all);
     matrix.run();
@@ -485,10 +513,11 @@ int run_matrix() {
 
 struct Job {
     std::int32_t height, width, canvas_height, canvas_width, resized_height, resized_width, top, left;
-    float mean[3], inv_std[3], pad_value;
-    std::int32_t swap_channels, element;
+    Constants constants;
+    float pad_value;
+    std::int32_t channels, element, nothing;
 };
-static_assert(sizeof(Job) == 17 * 4);
+static_assert(sizeof(Job) == 8 * 4 + 6 * 8 + 4 * 4);
 
 int run_pictures(const char* isa) {
     const std::vector<KernelTable> all = tables();
@@ -504,12 +533,8 @@ int run_pictures(const char* isa) {
         const Block pixels(INT64_C(3) * job.height * job.width);
         if (std::fread(pixels.begin(), 1, pixels.bytes(), stdin) != pixels.bytes())
             return std::fprintf(stderr, "stdin ended inside a picture\n"), 2;
-        Options options{};
-        std::memcpy(options.normalization.mean, job.mean, sizeof job.mean);
-        std::memcpy(options.normalization.inv_std, job.inv_std, sizeof job.inv_std);
-        options.normalization.pad_value = job.pad_value;
-        options.normalization.swap_channels = job.swap_channels != 0;
-        options.element = job.element == 0 ? Element::f16 : Element::f32;
+        const Options options{job.constants, job.channels == 0 ? Channels::as_they_are : Channels::reversed,
+                              job.pad_value, job.element == 0 ? Element::f16 : Element::f32};
         const Placement place{job.canvas_height, job.canvas_width, job.resized_height,
                               job.resized_width, job.top,          job.left};
         const Output output =
