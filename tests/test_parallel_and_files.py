@@ -71,6 +71,23 @@ def test_an_error_of_the_source() -> None:
         list(parallel.run(lambda: abs, items(), 3))
 
 
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_results_before_an_error_are_not_lost(workers: int) -> None:
+    done = []
+
+    def work(item: int) -> int:
+        if item == 100:
+            raise KeyError("hundred")
+        done.append(item)
+        return item
+
+    seen = []
+    with pytest.raises(KeyError):
+        for item, _ in parallel.run(lambda: work, range(10_000), workers, ahead=32):
+            seen.append(item)
+    assert sorted(seen) == sorted(done)
+
+
 def test_leaving_early_ends_the_threads() -> None:
     before = threading.active_count()
     for _ in parallel.run(lambda: abs, range(10_000), 4):
@@ -122,6 +139,19 @@ def test_write_whole_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     files.write_whole("plain", b"x")
     assert Path("plain").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("extents", [[], [(0, 3 << 20)], [(5, 5000), (1 << 20, (1 << 20) + 7)], [(9000, 3 << 20)]])
+def test_write_sparse_reads_as_zeros_between(tmp_path: Path, extents: list[tuple[int, int]]) -> None:
+    data = bytes(range(1, 256)) * ((3 << 20) // 255 + 1)
+    wanted = bytearray(3 << 20)
+    for start, end in extents:
+        wanted[start:end] = data[start:end]
+    path = tmp_path / "out.bin"
+    path.write_bytes(b"\xff" * (4 << 20))
+    files.write_sparse(str(path), memoryview(data)[: 3 << 20], extents)
+    assert path.read_bytes() == wanted
+    assert [one.name for one in tmp_path.iterdir()] == ["out.bin"]
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

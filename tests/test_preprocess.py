@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 import pspfast
+from pspfast import files
 from pspfast import preprocess as stage
 from pspfast.files import OutputError
 from pspfast.manifest import Manifest
@@ -416,7 +417,7 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 def test_a_full_disk(pictures: Path, tmp_path: Path, workers: str) -> None:
     disk = tmp_path / "disk"
     options = ("--image_folder_path", pictures, "--bin_folder_path", disk / "bins", "--workers", workers)
-    with small_disk(disk, "6m"):
+    with small_disk(disk, "5m"):
         done = run(*options)
         assert done.returncode == 1
         assert "No space left on device" in done.stderr
@@ -438,13 +439,13 @@ def test_a_full_disk_without_a_mount(pictures: Path, tmp_path: Path, monkeypatch
     """The same where a tmpfs cannot be mounted: the third bin meets a full disk."""
     written: list[str] = []
 
-    def write(path: str, data: Any) -> None:
+    def write(path: str, *contents: Any) -> None:
         if len(written) == 2:
             raise OutputError(path, OSError(28, os.strerror(28)))
         written.append(path)
-        Path(path).write_bytes(data)
+        files.write_sparse(path, *contents)
 
-    monkeypatch.setattr(stage, "write_whole", write)
+    monkeypatch.setattr(stage, "write_sparse", write)
     summary = stage.preprocess(pictures, tmp_path / "bins", workers=1)
     assert "No space left" in summary.stopped
     assert (summary.pictures, summary.failures) == (2, ())

@@ -8,8 +8,12 @@ import re
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["OutputError", "folder_for_output", "remove_leftovers", "stem", "write_all", "write_whole"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["OutputError", "folder_for_output", "remove_leftovers", "stem", "write_all", "write_sparse", "write_whole"]
 
 _TEMPORARY = re.compile(r"\.(.+)\.\d+\.part")
 
@@ -42,28 +46,56 @@ def stem(name: str) -> str:
 def write_whole(path: str, data: bytes | memoryview) -> None:
     """Write a file under a temporary name beside it and rename: a killed run never leaves half a file under ``path``.
 
-    An existing device or pipe (``/dev/stdout``) is written into, since a rename would replace it.
+    A link is followed. An existing device or pipe (``/dev/stdout``) is written into, since a rename would replace it.
 
     Raises:
         OutputError: with ``path``; the temporary file is removed and an earlier file of that name is untouched.
     """
-    try:
-        if _is_special(path):
+    if _is_special(path):
+        try:
             file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
             try:
                 write_all(file, data)
             finally:
                 os.close(file)
-            return
-        folder, name = os.path.split(os.path.realpath(path) if os.path.islink(path) else path)
-        temporary = os.path.join(folder, f".{name}.{os.getpid()}.part")
+        except OSError as error:
+            raise OutputError(path, error) from error
+    else:
+        target = os.path.realpath(path) if os.path.islink(path) else path
+        _write_and_rename(path, target, lambda file: write_all(file, data))
+
+
+def write_sparse(path: str, data: memoryview, extents: Sequence[tuple[int, int]]) -> None:
+    """:func:`write_whole` for a file of ``len(data)`` bytes of which those outside of ``extents`` are zero.
+
+    They are not written: the file system keeps holes where it can, which read as zeros and cost no time and no room.
+
+    Args:
+        path: not a device.
+        data: bytes; outside of ``extents`` they do not matter.
+        extents: ``(start, end)`` in bytes, ascending, not overlapping.
+    """
+
+    def write(file: int) -> None:
+        for start, end in extents:
+            os.lseek(file, start, os.SEEK_SET)
+            write_all(file, data[start:end])
+        os.ftruncate(file, len(data))
+
+    _write_and_rename(path, path, write)
+
+
+def _write_and_rename(path: str, target: str, write: Callable[[int], None]) -> None:
+    folder, name = os.path.split(target)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.part")
+    try:
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
             try:
-                write_all(file, data)
+                write(file)
             finally:
                 os.close(file)
-            os.rename(temporary, os.path.join(folder, name))
+            os.rename(temporary, target)
         except BaseException:
             with suppress(OSError):  # the first error is the one to tell
                 os.unlink(temporary)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import queue
 import threading
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +14,9 @@ __all__ = ["default_workers", "run"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_END: Any = object()
+_SECONDS_BETWEEN_LOOKS = 0.05  # how stale a progress display may be
+
 
 def default_workers() -> int:
     """The CPUs this process may use, not those the machine has."""
@@ -22,7 +24,7 @@ def default_workers() -> int:
 
 
 def run(
-    make_worker: Callable[[], Callable[[Item], Result]], items: Iterable[Item], workers: int
+    make_worker: Callable[[], Callable[[Item], Result]], items: Iterable[Item], workers: int, *, ahead: int = 2
 ) -> Iterator[tuple[Item, Result]]:
     """Apply a function to every item on ``workers`` threads; yield ``(item, result)`` as they are done, in any order.
 
@@ -30,63 +32,71 @@ def run(
         make_worker: called once a thread; returns the function, which may own buffers.
         items: consumed as workers become free.
         workers: 1 runs in the calling thread.
+        ahead: at most so many results a worker wait to be taken. More let the workers run undisturbed: the calling
+            thread, for which they have to let go of the interpreter, is woken when half of them are there.
 
-    At most two results a worker wait to be taken. The first exception of a worker is raised here after the others have
-    finished the item at hand; so is leaving the loop early, and Ctrl-C.
+    The first exception of a worker is raised here after the others have finished the item at hand and every result has
+    been yielded. Leaving the loop early, and Ctrl-C, end the workers in the same way.
 
     Example:
         >>> sorted(run(lambda: str.upper, ["a", "b", "c"], workers=2))
         [('a', 'A'), ('b', 'B'), ('c', 'C')]
     """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
+    if workers < 1 or ahead < 1:
+        raise ValueError(f"workers and ahead must be at least 1, got {workers} and {ahead}")
     if workers == 1:
         work = make_worker()
         for item in items:
             yield item, work(item)
         return
 
-    source, source_lock = iter(items), threading.Lock()
-    # None: a worker has ended; an exception: and this is why.
-    done: queue.Queue[tuple[Item, Result] | BaseException | None] = queue.Queue(2 * workers)
-    stop = threading.Event()
+    source, most = iter(items), ahead * workers
+    changed = threading.Condition()  # guards everything below, and the source
+    done: list[tuple[Item, Result]] = []
+    errors: list[BaseException] = []
+    running, stop = workers, False
+
+    def next_item() -> Item:
+        """Once there is room for its result, else ``_END``; call with ``changed`` held."""
+        changed.wait_for(lambda: stop or len(done) < most)
+        return _END if stop or errors else next(source, _END)
 
     def loop() -> None:
-        last: BaseException | None = None
+        nonlocal running
         try:
             work = make_worker()
-            while not stop.is_set():
-                with source_lock:
-                    try:
-                        item = next(source)
-                    except StopIteration:
-                        break
-                done.put((item, work(item)))
+            with changed:
+                item = next_item()
+            while item is not _END:
+                result = work(item)
+                with changed:
+                    done.append((item, result))
+                    if 2 * len(done) >= most:
+                        changed.notify_all()
+                    item = next_item()
         except BaseException as error:  # handed to the caller, whatever it is
-            last = error
-        done.put(last)
+            errors.append(error)
+        with changed:
+            running -= 1
+            changed.notify_all()
 
     threads = [threading.Thread(target=loop, name=f"pspfast-{n}", daemon=True) for n in range(workers)]
     for thread in threads:
         thread.start()
-    running, first_error = workers, None
     try:
-        while running:
-            message = done.get()
-            if isinstance(message, tuple):
-                if first_error is None:
-                    yield message
-                continue
-            running -= 1
-            if message is not None:
-                stop.set()
-                first_error = first_error or message
+        ended = False
+        while not ended:
+            with changed:
+                changed.wait_for(lambda: not running or 2 * len(done) >= most, timeout=_SECONDS_BETWEEN_LOOKS)
+                ended, taken = not running, done[:]
+                done.clear()
+                changed.notify_all()
+            yield from taken
     finally:
-        stop.set()
-        while running:  # workers may be waiting for room
-            if not isinstance(done.get(), tuple):
-                running -= 1
+        with changed:
+            stop = True
+            changed.notify_all()
         for thread in threads:
             thread.join()
-    if first_error is not None:
-        raise first_error
+    if errors:
+        raise errors[0]

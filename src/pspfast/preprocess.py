@@ -20,7 +20,7 @@ import pspfast
 from pspfast import console, ops, parallel
 from pspfast.console import Progress
 from pspfast.datasets import find_picture, pictures_in, read_split
-from pspfast.files import OutputError, folder_for_output, stem, write_whole
+from pspfast.files import OutputError, folder_for_output, stem, write_sparse
 from pspfast.geometry import Letterbox
 from pspfast.images import MAX_PIXELS, PictureError, PictureReader
 from pspfast.manifest import MANIFEST, BinFolder, BinRecord, Manifest, PictureRecord
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["Failure", "Summary", "main", "preprocess"]
 
 STAGES = ("decode", "letterbox", "write")
+
+# Outcomes are small: workers need not wait for them to be told.
+_AHEAD = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,7 @@ def preprocess(
 
         stopped = ""
         try:
-            for _, outcome in parallel.run(make_worker, to_do, workers):
+            for _, outcome in parallel.run(make_worker, to_do, workers, ahead=_AHEAD):
                 tally.add(outcome)
             records = tuple(tally.records[job.bin_name] for job in jobs if job.bin_name in tally.records)
             failed = tuple((failure.name, failure.reason) for failure in tally.failures)
@@ -225,6 +228,8 @@ class _Worker:
         self._source, self._bins = source, bins
         self._normalization, self._pad_value, self._scale_up = normalization, pad_value, scale_up
         self._batch: NDArray[Any] = np.empty(shape, dtype)
+        self._bytes = self._batch.data.cast("B")
+        self._padding_is_zero = not any(self._batch.dtype.type(pad_value).tobytes())
         self._reader = PictureReader(max_pixels)
 
     def __call__(self, job: _Job) -> _Outcome:
@@ -241,9 +246,8 @@ class _Worker:
             return _Outcome(record, tuple(failures), 0, seconds)
 
         before = time.perf_counter()
-        self._batch[len(records) :] = 0
         try:
-            write_whole(os.path.join(self._bins.folder, job.bin_name), self._batch.data)
+            write_sparse(os.path.join(self._bins.folder, job.bin_name), self._bytes, self._extents(records))
         except OutputError as error:
             if error.is_lasting:
                 raise
@@ -252,6 +256,22 @@ class _Worker:
         self._bins.add(record)
         seconds["write"] += time.perf_counter() - before
         return _Outcome(record, tuple(failures), self._batch.nbytes, seconds)
+
+    def _extents(self, records: Sequence[PictureRecord]) -> list[tuple[int, int]]:
+        """Byte ranges of the bin that hold anything but zeros: not the rows above and below, not the unused slots."""
+        _, channels, height, width = self._batch.shape
+        row = width * self._batch.itemsize
+        extents: list[tuple[int, int]] = []
+        for slot, record in enumerate(records):
+            (top, _), (rows, _) = record.geometry.offset, record.geometry.resized
+            if not self._padding_is_zero:
+                top, rows = 0, height
+            for plane in range(slot * channels, (slot + 1) * channels):
+                start = (plane * height + top) * row
+                if extents and extents[-1][1] == start:
+                    start, _ = extents.pop()
+                extents.append((start, (plane * height + top + rows) * row))
+        return extents
 
     def _picture(self, name: str, slot: NDArray[Any], seconds: dict[str, float]) -> PictureRecord:
         start = time.perf_counter()
