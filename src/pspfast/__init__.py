@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pspfast.ops import IMAGENET_STD as IMAGENET_STD
     from pspfast.ops import letterbox as letterbox
 
-    __version__: str
+__version__ = "0.1.0"
 
 # Public name -> the module that defines it.
 _HOME = {
@@ -58,10 +58,6 @@ def isa() -> dict[str, Any]:
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("pspfast")
     if name in _HOME:
         value = getattr(import_module(f"pspfast.{_HOME[name]}"), name)
         globals()[name] = value
@@ -70,4 +66,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME, "__version__"})
+    return sorted({*globals(), *_HOME})
