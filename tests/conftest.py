@@ -25,10 +25,6 @@ def find_shared_data() -> Path | None:
 
 SHARED_DATA = find_shared_data()
 
-real_data = pytest.mark.skipif(
-    SHARED_DATA is None, reason="real pictures not found: neither PSPFAST_TEST_DATA nor ../shared/data is there"
-)
-
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

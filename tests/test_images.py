@@ -329,3 +329,51 @@ def test_a_giant_does_not_stay_in_memory(tmp_path: Path) -> None:
     reader = PictureReader()
     assert reader.read(str(path)).pixels.shape == (3000, 4000, 3)
     assert reader._buffer.size == 0
+
+
+def test_every_beginning_of_a_header_asks_for_more() -> None:
+    data = encoded()
+    for length in range(3, jpeg.read_header(data).scan + 2):
+        with pytest.raises(EOFError):
+            jpeg.read_header(data[:length])
+
+
+def test_left_over_bytes_in_pictures_with_restart_markers(tmp_path: Path) -> None:
+    """Each restart interval is looked into on its own, whatever its length and the size of the picture."""
+    rng = np.random.default_rng(3)
+    for width, height, rows in ((50, 10, 1), (17, 17, 1), (90, 64, 2), (1800, 1700, 40), (64, 48, 3)):
+        noise = rng.integers(0, 255, (height, width, 3)).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(noise).save(buffer, "JPEG", quality=30, restart_marker_rows=rows)
+        path = tmp_path / "restart.jpg"
+        path.write_bytes(buffer.getvalue()[:-2] + bytes(50) + jpeg.END_OF_IMAGE)
+        picture = PictureReader().read(str(path))
+        assert "extraneous bytes" in picture.remark
+        assert np.array_equal(picture.pixels, reference.imread(path))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_sizes_from_headers_are_those_of_the_pixels(tmp_path: Path, suffix: str, orientation: int) -> None:
+    if suffix == "webp" and int(cv2.__version__.split(".")[0]) < 5:
+        pytest.skip("OpenCV before 5 does not turn WebP pictures")
+    path = tmp_path / f"picture.{suffix}"
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.new("RGB", (30, 20)).save(path, exif=exif)
+    assert pspfast.picture_size(path) == pspfast.imread(path).shape[:2] == reference.imread(path).shape[:2]
+
+
+def test_what_opencv_refuses_is_an_error_of_that_picture(tmp_path: Path) -> None:
+    path = tmp_path / "long.bmp"
+    Image.new("L", (1_100_000, 1)).save(path)
+    with pytest.raises(pspfast.PictureError, match=r"long.bmp: OpenCV refuses"):
+        pspfast.imread(path)
+
+
+def test_a_file_too_large_for_memory(tmp_path: Path) -> None:
+    path = tmp_path / "huge.jpg"
+    with path.open("wb") as file:
+        file.truncate(1 << 42)
+    with pytest.raises(pspfast.PictureError, match="not enough memory"):
+        pspfast.imread(path)

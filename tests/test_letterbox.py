@@ -131,15 +131,15 @@ def test_out_is_filled_returned_and_never_overrun(dtype: Any, isa: str) -> None:
     picture = random_picture(90, 120)
     wanted = reference.letterbox(picture, (70, 81), dtype=dtype)
     # Slot 1 of a batch at an odd element offset, guards round it.
-    guard = np.full(1 + 3 * wanted.size + 16, 12345, dtype)
+    guard = np.full(1 + 3 * wanted.size + 16, 12344, dtype)
     batch = guard[1 : 1 + 3 * wanted.size].reshape(3, *wanted.shape)
     slot = batch[1]
     assert pspfast.letterbox(picture, out=slot, isa=isa) is slot
     assert_same(np.ascontiguousarray(slot), wanted)
-    assert (batch[0] == 12345).all()
-    assert (batch[2] == 12345).all()
-    assert guard[0] == 12345
-    assert (guard[-16:] == 12345).all()
+    assert (batch[0] == 12344).all()
+    assert (batch[2] == 12344).all()
+    assert guard[0] == 12344
+    assert (guard[-16:] == 12344).all()
 
 
 def test_geometry_is_taken_as_given() -> None:

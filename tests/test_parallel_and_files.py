@@ -113,6 +113,21 @@ def test_results_wait_for_the_reader() -> None:
     results.close()  # type: ignore[attr-defined]
 
 
+def test_a_thread_that_cannot_start_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def start_three(thread: threading.Thread) -> None:
+        if thread.name == "pspfast-3":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_three)
+    before = threading.active_count()
+    with pytest.raises(RuntimeError, match="new thread"):
+        list(parallel.run(lambda: abs, range(10_000), 5))
+    assert threading.active_count() == before
+
+
 def test_workers_must_be_positive() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         list(parallel.run(lambda: abs, [1], 0))

@@ -265,7 +265,9 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     folder, bins = tmp_path / "pictures", tmp_path / "bins"
     save_pictures(folder, 600)
     command = [sys.executable, "-m", "pspfast.preprocess", "--image_folder_path", str(folder)]
-    child = subprocess.Popen([*command, "--bin_folder_path", str(bins)], stderr=subprocess.PIPE, text=True)
+    # Large bins and one worker: the signal is there long before the end.
+    command += ["--bin_folder_path", str(bins), "--size", "800", "800", "--workers", "1"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not list(bins.glob("*.bin")):
         time.sleep(0.002)
     child.send_signal(signal.SIGINT)
@@ -273,7 +275,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert child.returncode == 130
     assert "the same command goes on from here" in complaint
     assert not list(bins.glob(".*.part"))
-    assert stage.preprocess(folder, bins).pictures == 600
+    assert stage.preprocess(folder, bins, size=(800, 800)).pictures == 600
 
 
 def test_two_runs_do_not_mix(pictures: Path, tmp_path: Path) -> None:
@@ -284,6 +286,66 @@ def test_two_runs_do_not_mix(pictures: Path, tmp_path: Path) -> None:
         done = run("--image_folder_path", pictures, "--bin_folder_path", tmp_path / "bins")
     assert done.returncode == 2
     assert "another run is writing" in done.stderr
+
+
+def test_a_record_is_not_believed_once_its_bin_may_be_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same ids in another order: a bin written but not noted must not pass for the one of the first run."""
+    folder, bins, wanted = tmp_path / "pictures", tmp_path / "bins", tmp_path / "wanted"
+    save_pictures(folder, 8)
+    ids = [f"picture_{n:03d}" for n in range(8)]
+    (tmp_path / "up").write_text("\n".join(ids))
+    (tmp_path / "down").write_text("\n".join(reversed(ids)))
+    stage.preprocess(folder, wanted, tmp_path / "up", batch_size=4)
+    stage.preprocess(folder, bins, tmp_path / "up", batch_size=4)
+
+    def killed(*_: object) -> None:
+        assert not (bins / "manifest.json").exists()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.BinFolder, "add", killed)
+        with pytest.raises(KeyboardInterrupt):
+            stage.preprocess(folder, bins, tmp_path / "down", batch_size=4, workers=1)
+    assert digests(bins) != digests(wanted)
+    assert stage.preprocess(folder, bins, tmp_path / "up", batch_size=4).kept == 0
+    assert digests(bins) == digests(wanted)
+
+
+def test_bins_of_another_version_are_made_again(pictures: Path, tmp_path: Path) -> None:
+    stage.preprocess(pictures, tmp_path / "bins")
+    manifest = tmp_path / "bins" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(f'"{pspfast.__version__}"', '"0.0.1"'))
+    assert stage.preprocess(pictures, tmp_path / "bins").kept == 0
+    assert stage.preprocess(pictures, tmp_path / "bins").kept == 11
+
+
+def test_a_wrong_number_of_workers_touches_nothing(pictures: Path, tmp_path: Path) -> None:
+    stage.preprocess(pictures, tmp_path / "bins")
+    with pytest.raises(ValueError, match="workers"):
+        stage.preprocess(pictures, tmp_path / "bins", workers=0, resume=False)
+    assert (tmp_path / "bins" / "manifest.json").exists()
+
+
+def test_names_that_are_not_text(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path / "pictures")
+    os.mkdir(folder)
+    with open(os.path.join(folder, b"bad\xff.jpg"), "wb") as file:
+        file.write(b"no picture")
+    with open(os.path.join(folder, b"good\xfe.jpg"), "wb") as file:
+        Image.new("RGB", (5, 4)).save(file, "JPEG")
+    command = [sys.executable, "-m", "pspfast.preprocess", "--image_folder_path", folder]
+    done = subprocess.run(
+        [*command, "--bin_folder_path", str(tmp_path / "bins")],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONUTF8": "0", "LC_ALL": "en_US.UTF-8", "PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert done.returncode == 1, done.stderr
+    assert b"1 pictures in 1 bins" in done.stdout
+    assert b"bad\xff.jpg: not a picture" in done.stdout
+    assert (os.fsencode(tmp_path) + b"/bins/good\xfe.bin") in [
+        os.path.join(os.fsencode(tmp_path), b"bins", name) for name in os.listdir(os.fsencode(tmp_path / "bins"))
+    ]
 
 
 # ---- bad input ----
@@ -327,7 +389,10 @@ def test_two_ids_with_one_stem(pictures: Path, tmp_path: Path) -> None:
         (["--split", "{empty}"], "names no pictures"),
         (["--split", "{binary}"], "not UTF-8"),
         (["--std", "0", "1", "1"], "std must be positive"),
-        (["--mean", "nan", "1", "1"], "must fit float32"),
+        (["--mean", "nan", "1", "1"], "mean must be finite"),
+        (["--mean", "1e5", "1", "1"], "mean must fit float16"),
+        (["--std", "70000", "1", "1"], "std must fit float16"),
+        (["--std", "1e-40", "1", "1", "--stats", "exact"], "1 / std must fit float32"),
         (["--pad-value", "inf"], "finite"),
         (["--size", "0", "5"], "at least 1"),
         (["--size", "5"], "requires 2 arguments"),
@@ -517,9 +582,14 @@ def test_a_manifest_that_is_none(text: str, tmp_path: Path, pictures: Path) -> N
     assert stage.preprocess(pictures, bins).pictures == 11
 
 
-@pytest.mark.parametrize("lines", ["garbage\n", "3\n", '{"parameters": {}}\n{"bin": 3}\n', "[]\n", "\0\0\0\n"])
-def test_a_journal_that_is_none(lines: str, tmp_path: Path, pictures: Path) -> None:
+@pytest.mark.parametrize("lines", ["garbage\n", "3\n", '{head}\n{{"bin": 3}}\n7\n', "[]\n", "\0\0\0\n"])
+def test_a_journal_that_is_none(lines: str, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bins = tmp_path / "bins"
-    bins.mkdir()
-    (bins / ".manifest.journal").write_text(lines)
-    assert stage.preprocess(pictures, bins).pictures == 11
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.BinFolder, "finish", lambda *_: None)
+        stage.preprocess(pictures, bins)
+    head, *rest = (bins / ".manifest.journal").read_text().splitlines()
+    assert len(rest) == 11
+    (bins / ".manifest.journal").write_text(lines.replace("{head}", head).replace("{{", "{").replace("}}", "}"))
+    done = stage.preprocess(pictures, bins)
+    assert (done.pictures, done.kept) == (11, 0)

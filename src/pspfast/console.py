@@ -6,21 +6,28 @@ Results go to standard output, everything else to standard error.
 from __future__ import annotations
 
 import functools
+import io
 import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from pspfast.files import OutputError
-from pspfast.manifest import FolderBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
 __all__ = [
-    "CONTEXT_SETTINGS", "DONE", "INTERRUPTED", "SOME_FAILED", "USAGE",
-    "Progress", "complain", "handles_errors", "report",
+    "CONTEXT_SETTINGS",
+    "DONE",
+    "INTERRUPTED",
+    "SOME_FAILED",
+    "USAGE",
+    "Progress",
+    "handles_errors",
+    "report",
+    "tell",
 ]  # fmt: skip
 
 DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -45,13 +52,13 @@ def handles_errors(command: Callable[P, int]) -> Callable[P, None]:
         try:
             status = command(*args, **kwargs)
         except OutputError as error:
-            complain(str(error))
+            tell(str(error))
             status = SOME_FAILED
-        except (OSError, ValueError, FolderBusyError) as error:
-            complain(_sentence(error))
+        except (OSError, ValueError) as error:
+            tell(_sentence(error))
             status = USAGE
         except KeyboardInterrupt:
-            complain("interrupted; what is written is whole, the same command goes on from here")
+            tell("interrupted; what is written is whole, the same command goes on from here")
             status = INTERRUPTED
         sys.exit(status)
 
@@ -65,6 +72,8 @@ def report(text: str) -> None:
         OutputError: standard output is full. A reader that has gone away is none of our business.
     """
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be text
+            sys.stdout.reconfigure(errors="surrogateescape")
         print(text, flush=True)
     except BrokenPipeError:
         _close_stdout()
@@ -73,8 +82,8 @@ def report(text: str) -> None:
         raise OutputError("standard output", error) from error
 
 
-def complain(text: str) -> None:
-    """Print a line about something that went wrong."""
+def tell(text: str) -> None:
+    """Print a line that is not a result: progress, or what went wrong."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -98,16 +107,17 @@ class Progress:
     Args:
         what: noun of the things counted, in the plural.
         total: how many there are.
+        already: how many of them were done before; they do not count towards the rate.
         quiet: say nothing.
     """
 
-    def __init__(self, what: str, total: int, *, quiet: bool = False) -> None:
+    def __init__(self, what: str, total: int, *, already: int = 0, quiet: bool = False) -> None:
         self._what, self._total, self._quiet = what, total, quiet
-        self._done = 0
+        self._done = self._already = already
         self._started = self._told = time.monotonic()
         self._bar: Any = None
         if not quiet and sys.stderr.isatty():
-            self._bar = _terminal_bar(what, total)
+            self._bar = _terminal_bar(what, total, already)
 
     def __enter__(self) -> Progress:
         if self._bar is not None:
@@ -127,22 +137,22 @@ class Progress:
             now = time.monotonic()
             if now - self._told >= _SECONDS_BETWEEN_LINES:
                 self._told = now
-                complain(self._line(now - self._started))
+                tell(self._line(now - self._started))
 
     def say(self, text: str) -> None:
         """Print a line of its own, above the bar if there is one; also when quiet, since it is about a failure."""
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
-            complain(text)
+            tell(text)
 
     def _line(self, seconds: float) -> str:
-        rate = self._done / seconds
+        rate = (self._done - self._already) / seconds
         left = (self._total - self._done) / rate
         return f"{self._done}/{self._total} {self._what}, {rate:.0f}/s, {left:.0f} s left"
 
 
-def _terminal_bar(what: str, total: int) -> Any:
+def _terminal_bar(what: str, total: int, already: int) -> Any:
     # Imported here: rich costs more time than a hundred pictures.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -156,5 +166,5 @@ def _terminal_bar(what: str, total: int) -> Any:
     bar = RichProgress(
         TextColumn(what), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(), console=Console(stderr=True)
     )
-    bar.add_task(what, total=total)
+    bar.add_task(what, total=total, completed=already)
     return bar

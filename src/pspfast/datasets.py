@@ -58,16 +58,19 @@ def pictures_in(folder: str | os.PathLike[str]) -> list[str]:
     Raises:
         OSError: the folder cannot be read.
     """
-    known = {suffix.lower() for suffix in _SUFFIXES}
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if os.path.splitext(entry.name)[1].lower() in known)
+        return sorted(entry.name for entry in entries if _is_named_as_picture(entry.name))
 
 
 def find_picture(folder: str, name: str) -> str:
     """File name, relative to ``folder``, of the picture that an id stands for: ``name`` itself if it has a picture's
     extension, else the first of ``name.jpg``, ``name.jpeg``, ``name.png``, ... that exists, ``name.jpg`` if none does.
     """
-    if name.endswith(_SUFFIXES):
+    if _is_named_as_picture(name):
         return name
     path = os.path.join(folder, name)
     return next((name + suffix for suffix in _SUFFIXES if os.path.exists(path + suffix)), name + ".jpg")
+
+
+def _is_named_as_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in _SUFFIXES

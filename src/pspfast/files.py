@@ -1,4 +1,7 @@
-"""Files that are whole or not there: every output of the package is written here."""
+"""Files that are whole or not there, whatever becomes of the process: every output of the package is written here.
+
+A power cut is another matter: nothing is forced to disk, which would make a run many times slower.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["OutputError", "folder_for_output", "remove_leftovers", "stem", "write_all", "write_sparse", "write_whole"]
+__all__ = [
+    "OutputError", "folder_for_output", "remove_leftovers", "replace_file", "stem", "write_all", "write_sparse",
+    "write_whole",
+]  # fmt: skip
 
 _TEMPORARY = re.compile(r"\.(.+)\.\d+\.part")
 
@@ -61,8 +67,7 @@ def write_whole(path: str, data: bytes | memoryview) -> None:
         except OSError as error:
             raise OutputError(path, error) from error
     else:
-        target = os.path.realpath(path) if os.path.islink(path) else path
-        _write_and_rename(path, target, lambda file: write_all(file, data))
+        replace_file(os.path.realpath(path) if os.path.islink(path) else path, lambda file: write_all(file, data))
 
 
 def write_sparse(path: str, data: memoryview, extents: Sequence[tuple[int, int]]) -> None:
@@ -82,11 +87,16 @@ def write_sparse(path: str, data: memoryview, extents: Sequence[tuple[int, int]]
             write_all(file, data[start:end])
         os.ftruncate(file, len(data))
 
-    _write_and_rename(path, path, write)
+    replace_file(path, write)
 
 
-def _write_and_rename(path: str, target: str, write: Callable[[int], None]) -> None:
-    folder, name = os.path.split(target)
+def replace_file(path: str, write: Callable[[int], None]) -> None:
+    """Let ``write`` fill a new file beside ``path``, given its descriptor, and rename it to ``path``.
+
+    Raises:
+        OutputError: with ``path``; the new file is removed and an earlier one of that name is untouched.
+    """
+    folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.part")
     try:
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
@@ -95,7 +105,7 @@ def _write_and_rename(path: str, target: str, write: Callable[[int], None]) -> N
                 write(file)
             finally:
                 os.close(file)
-            os.rename(temporary, target)
+            os.rename(temporary, path)
         except BaseException:
             with suppress(OSError):  # the first error is the one to tell
                 os.unlink(temporary)

@@ -137,7 +137,10 @@ class Letterbox:
         scale = fields["scale"]
         if isinstance(scale, bool) or not isinstance(scale, (int, float)):
             raise ValueError(f"letterbox field 'scale' must be a number, got {scale!r}")
-        return cls(scale=float(scale), **pairs)
+        try:
+            return cls(scale=float(scale), **pairs)
+        except OverflowError:
+            raise ValueError(f"letterbox field 'scale' is too large: {scale}") from None
 
     def to_json(self) -> str:
         """One line of JSON."""

@@ -19,21 +19,25 @@ __all__ = ["bin_info", "jpg_info", "main"]
 _JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 
-def bin_info(folder: str, width: int, height: int) -> list[str]:
+def bin_info(folder: str, width: int, height: int) -> tuple[list[str], list[str]]:
     """One line a bin, ``index path width height``, sorted by name.
 
     Args:
         folder: where the bins are; it begins every path, as it was given.
         width, height: of the network's input, in pixels.
 
+    Returns:
+        The lines, and why for each bin that has no line.
+
     Raises:
         OSError: the folder cannot be read.
-        ValueError: there is no bin in it, or a path has a space, which the format cannot carry.
+        ValueError: there is no bin in it.
     """
-    return _numbered((path, width, height) for path in _paths(folder, (".bin",)))
+    paths, left_out = _paths(folder, (".bin",))
+    return _numbered((path, width, height) for path in paths), left_out
 
 
-def jpg_info(folder: str) -> tuple[list[str], list[PictureError]]:
+def jpg_info(folder: str) -> tuple[list[str], list[str]]:
     """One line a JPEG, ``index path width height``, sorted by name, sizes as ``cv2.imread`` shows the picture.
 
     Only headers are read.
@@ -42,41 +46,49 @@ def jpg_info(folder: str) -> tuple[list[str], list[PictureError]]:
         folder: where the pictures are; it begins every path, as it was given.
 
     Returns:
-        The lines, and an error for each file that has no line.
+        The lines, and why for each file that has no line.
 
     Raises:
         OSError: the folder cannot be read.
-        ValueError: there is no JPEG in it, or a path has a space, which the format cannot carry.
+        ValueError: there is no JPEG in it.
     """
-    sizes, failures = [], []
-    for path in _paths(folder, _JPEG_SUFFIXES):
+    paths, left_out = _paths(folder, _JPEG_SUFFIXES)
+    sizes = []
+    for path in paths:
         try:
             height, width = picture_size(path)
         except PictureError as error:
-            failures.append(error)
+            left_out.append(str(error))
         else:
             sizes.append((path, width, height))
-    return _numbered(sizes), failures
+    return _numbered(sizes), left_out
 
 
-def _paths(folder: str, suffixes: tuple[str, ...]) -> list[str]:
+def _paths(folder: str, suffixes: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Files to list, sorted, and why for those that cannot be."""
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.name.lower().endswith(suffixes))
     if not names:
         raise ValueError(f"{folder}: no {' or '.join(suffixes)} files in this folder")
-    paths = [os.path.join(folder, name) for name in names]
-    for path in paths:
-        if path.split() != [path]:
-            raise ValueError(f"{path!r} has white space, which separates the columns of an info file; rename it")
-    return paths
+    paths, left_out = [], []
+    for path in (os.path.join(folder, name) for name in names):
+        if path.split() == [path]:
+            paths.append(path)
+        else:
+            left_out.append(f"{path!r} has white space, which separates the columns of an info file; rename it")
+    return paths, left_out
 
 
 def _numbered(rows: Iterable[tuple[str, int, int]]) -> list[str]:
     return [f"{index} {path} {width} {height}" for index, (path, width, height) in enumerate(rows)]
 
 
-def _write(path: str, lines: list[str]) -> None:
-    write_whole(path, "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
+def _finish(out: str, what: str, lines: list[str], left_out: list[str]) -> int:
+    for reason in left_out:
+        console.tell(reason)
+    write_whole(out, "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
+    console.tell(f"{len(lines)} {what} in {out}" + f", {len(left_out)} left out" * bool(left_out))
+    return console.SOME_FAILED if left_out else console.DONE
 
 
 @click.group(context_settings=console.CONTEXT_SETTINGS)
@@ -95,10 +107,7 @@ def main() -> None:
 @console.handles_errors
 def bin_command(folder: str, out: str, width: int, height: int) -> int:
     """List the bins of DIR in OUT, each WIDTH x HEIGHT."""
-    lines = bin_info(folder, width, height)
-    _write(out, lines)
-    console.complain(f"{len(lines)} bins in {out}")
-    return console.DONE
+    return _finish(out, "bins", *bin_info(folder, width, height))
 
 
 @main.command("jpg")
@@ -107,12 +116,7 @@ def bin_command(folder: str, out: str, width: int, height: int) -> int:
 @console.handles_errors
 def jpg_command(folder: str, out: str) -> int:
     """List the JPEGs of DIR in OUT with their own sizes, from their headers."""
-    lines, failures = jpg_info(folder)
-    for failure in failures:
-        console.complain(str(failure))
-    _write(out, lines)
-    console.complain(f"{len(lines)} pictures in {out}" + f", {len(failures)} left out" * bool(failures))
-    return console.SOME_FAILED if failures else console.DONE
+    return _finish(out, "pictures", *jpg_info(folder))
 
 
 if __name__ == "__main__":

@@ -78,16 +78,18 @@ class PictureReader:
         try:
             with _reading(path) as (file, about):
                 data = _read_all(file, about.st_size)
+            if not data:
+                raise PictureError(path, "the file is empty")
+            if data.startswith(jpeg.SIGNATURE):
+                pixels, remark = self._read_jpeg(path, data)
+            else:
+                pixels, remark = _read_with_opencv(path, data, self.max_pixels), ""
         except PictureError:
             raise
         except OSError as error:
             raise PictureError(path, error.strerror or str(error)) from error
-        if not data:
-            raise PictureError(path, "the file is empty")
-        if data.startswith(jpeg.SIGNATURE):
-            pixels, remark = self._read_jpeg(path, data)
-        else:
-            pixels, remark = _read_with_opencv(path, data, self.max_pixels), ""
+        except MemoryError:
+            raise PictureError(path, "there is not enough memory for it") from None
         return Picture(pixels, about.st_size, about.st_mtime_ns, remark)
 
     def _read_jpeg(self, path: str, data: bytes) -> tuple[NDArray[np.uint8], str]:
@@ -141,16 +143,20 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """
     path = os.fspath(path)
     try:
-        with _reading(path) as (file, about):
+        with _reading(path) as (file, _):
             data = os.read(file, _HEADER_BYTES)
             if not data:
                 raise PictureError(path, "the file is empty")
             if not data.startswith(jpeg.SIGNATURE):
                 return _size_with_pillow(path)
-            try:
-                return jpeg.read_header(data).size
-            except EOFError:
-                return jpeg.read_header(data + _read_all(file, about.st_size)).size
+            while True:
+                try:
+                    return jpeg.read_header(data).size
+                except EOFError:
+                    more = os.read(file, len(data))  # twice as much as before
+                    if not more:
+                        raise
+                    data += more
     except EOFError:
         raise PictureError(path, "the file ends inside its header") from None
     except jpeg.JpegError as error:
@@ -228,7 +234,9 @@ def _with_pillow(path: str, data: bytes | None, use: Callable[[Any], Any]) -> An
 def _size_with_pillow(path: str) -> tuple[int, int]:
     def shown(image: Any) -> tuple[int, int]:
         width, height = image.size
-        return (width, height) if 5 <= image.getexif().get(274, 1) <= 8 else (height, width)
+        # Pillow has already turned the size of a TIFF.
+        is_turned = image.format != "TIFF" and 5 <= image.getexif().get(274, 1) <= 8
+        return (width, height) if is_turned else (height, width)
 
     size: tuple[int, int] = _with_pillow(path, None, shown)
     return size
@@ -248,7 +256,10 @@ def _read_with_opencv(path: str, data: bytes, max_pixels: int) -> NDArray[np.uin
             f"only JPEG can be read without OpenCV, which does not load here ({error}); on a server without a screen: "
             "apt-get install libgl1 libglib2.0-0, or pip install opencv-python-headless",
         ) from error
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise PictureError(path, f"OpenCV refuses it: {str(error).strip()}") from error
     if pixels is None:
         raise PictureError(path, "OpenCV cannot decode it")
     return np.asarray(pixels, np.uint8)

@@ -30,6 +30,8 @@ _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SCAN, _END, _APP0, _APP1, _APP14, _APP15, _COMMENT, _RESTART = 0xDA, 0xD9, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE, 0xDD
 
+_LARGEST_SIDE = 65535
+
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
 _RESTART_OR_END = re.compile(rb"\xff+[\xd0-\xd7\xd9]")
 
@@ -87,6 +89,8 @@ def read_header(data: bytes) -> Header:
                 raise JpegError("ends before any picture data")
             if marker == _SCAN:
                 break
+            if position + 2 > len(data):
+                raise EOFError
             length = int.from_bytes(data[position : position + 2], "big")
             end = position + length
             if end > len(data):
@@ -128,15 +132,21 @@ def decode(data: bytes, header: Header, buffer: NDArray[np.uint8]) -> tuple[NDAr
     Raises:
         JpegError: cut short or damaged.
     """
-    complaint = _decode_strictly(data, buffer)
-    if complaint:
+    try:
+        pixels, remark = _decode(data, buffer), ""
+    except ValueError as error:
+        remark = str(error)
         # Only what defines pixels: other complaints about the header were about metadata or junk between segments.
         whole = _without_metadata(data, header)
-        remaining = _decode_strictly(whole, buffer)
-        if remaining:
-            _check_only_left_over(whole, buffer)
-            _decode(whole, buffer, strict=False)
-    return buffer[: header.height * header.width * 3].reshape(header.height, header.width, 3), complaint
+        complains = bool(_complaint(whole))
+        if complains:
+            _check_only_left_over(whole)
+        pixels = _decode(whole, buffer, strict=not complains)
+    if pixels.shape[:2] != (header.height, header.width):
+        raise JpegError(
+            f"decoded to {pixels.shape[1]}x{pixels.shape[0]}, the header says {header.width}x{header.height}"
+        )
+    return pixels, remark
 
 
 def orient(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -204,16 +214,18 @@ _SHORT_TAGS = frozenset({296, 531})
 _RATIONAL_TAGS = {282: 1, 283: 1, 318: 2, 319: 6, 529: 3, 532: 6}
 
 
-def _decode(data: bytes, buffer: NDArray[np.uint8], *, strict: bool) -> None:
+def _decode(data: bytes, buffer: NDArray[np.uint8] | None, *, strict: bool = True) -> NDArray[np.uint8]:
+    """BGR, a view of the buffer if one is given; ValueError for what the decoder complains of."""
     import simplejpeg  # type: ignore[import-untyped]
 
-    simplejpeg.decode_jpeg(data, "BGR", buffer=buffer, strict=strict)
+    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "BGR", buffer=buffer, strict=strict)
+    return pixels
 
 
-def _decode_strictly(data: bytes, buffer: NDArray[np.uint8]) -> str:
-    """Decode into ``buffer``; the decoder's first complaint, or an empty string."""
+def _complaint(data: bytes) -> str:
+    """The decoder's first complaint about a picture, or an empty string."""
     try:
-        _decode(data, buffer, strict=True)
+        _decode(data, None)
     except ValueError as error:
         return str(error)
     return ""
@@ -230,7 +242,7 @@ def _without_metadata(data: bytes, header: Header) -> bytes:
     return b"".join((START_OF_IMAGE, *kept, data[header.scan :]))
 
 
-def _check_only_left_over(data: bytes, buffer: NDArray[np.uint8]) -> None:
+def _check_only_left_over(data: bytes) -> None:
     """Raise unless bytes left over at the end of coded data are all that is wrong.
 
     The decoder names only its first complaint, which hides whatever follows it. So the coded data is taken apart where
@@ -238,22 +250,22 @@ def _check_only_left_over(data: bytes, buffer: NDArray[np.uint8]) -> None:
     """
     for start in list(_restart_intervals(data)) or [data]:
         part = start
-        remark = _decode_strictly(part, buffer)
+        remark = _complaint(part)
         left_over = _EXTRANEOUS.search(remark)
         while left_over and left_over[2] != "d9":  # between two scans of a progressive picture
-            part = _without_left_over(part, remark, left_over, buffer)
-            remark = _decode_strictly(part, buffer)
+            part = _without_left_over(part, remark, left_over)
+            remark = _complaint(part)
             left_over = _EXTRANEOUS.search(remark)
         if remark and not left_over:
             raise JpegError(remark)
 
 
-def _without_left_over(data: bytes, remark: str, found: re.Match[str], buffer: NDArray[np.uint8]) -> bytes:
+def _without_left_over(data: bytes, remark: str, found: re.Match[str]) -> bytes:
     """The same with the bytes taken out that ``remark`` complains of; at least one byte shorter."""
     extra, marker = int(found[1]), int(found[2], 16)
     for match in re.finditer(re.escape(bytes((0xFF, marker))), data):
         # Here it is if the same bytes are left over when the picture is made to end at this marker.
-        ending = _decode_strictly(data[: match.start()] + END_OF_IMAGE, buffer)
+        ending = _complaint(data[: match.start()] + END_OF_IMAGE)
         if extra <= match.start() and ending == remark.replace(
             found[0], f"{extra} extraneous bytes before marker 0xd9"
         ):
@@ -262,7 +274,7 @@ def _without_left_over(data: bytes, remark: str, found: re.Match[str], buffer: N
 
 
 def _restart_intervals(data: bytes) -> Iterator[bytes]:
-    """Each restart interval of a one-scan sequential picture as a picture of its own, one row of MCUs high.
+    """Each restart interval of a one-scan sequential picture as a picture of its own.
 
     Nothing for pictures without restart markers, or of several scans.
     """
@@ -289,6 +301,10 @@ def _restart_intervals(data: bytes) -> Iterator[bytes]:
     if markers != [index % 8 for index in range(expected - 1)]:
         raise JpegError(f"restart markers are missing or out of order ({expected} intervals expected)")
     for index, part in enumerate(coded[:expected]):
-        width = mcu_width * min(interval, mcus - index * interval)
-        size = struct.pack(">HH", mcu_height, width)
+        count = min(interval, mcus - index * interval)
+        # MCUs follow each other whatever the number of them in a row: any rectangle of as many will do.
+        columns = max((n for n in range(1, _LARGEST_SIDE // mcu_width + 1) if count % n == 0), default=1)
+        if count // columns * mcu_height > _LARGEST_SIDE:
+            raise JpegError(f"restart intervals of {count} MCUs cannot be looked into for damage")
+        size = struct.pack(">HH", mcu_height * (count // columns), mcu_width * columns)
         yield b"".join((data[: frame + 5], size, data[frame + 9 : scan_data], part, END_OF_IMAGE))

@@ -14,10 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pspfast.files import OutputError, remove_leftovers, write_all, write_whole
+import pspfast
+from pspfast.files import OutputError, remove_leftovers, replace_file, write_all, write_whole
 from pspfast.geometry import Letterbox
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 __all__ = ["MANIFEST", "BinFolder", "BinRecord", "FolderBusyError", "Manifest", "PictureRecord"]
@@ -27,8 +29,11 @@ _JOURNAL = ".manifest.journal"
 _FORMAT, _FORMAT_VERSION = "pspfast bins", 1
 
 
-class FolderBusyError(RuntimeError):
-    """Another process is writing bins into the folder."""
+class FolderBusyError(OSError):
+    """Another process is writing bins into the folder, which is ``filename``."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(None, "another run is writing into this folder; wait for it, or choose another one", folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,38 +153,30 @@ class Manifest:
 class BinFolder:
     """The output folder of one run: locked against a second one, with what an earlier run left of use.
 
-    Use as a context manager.
+    Use as a context manager. Call :meth:`begin` before the first bin is written: from then on the journal is the only
+    record of what the folder holds, until :meth:`finish` writes the manifest.
 
     Args:
         folder: exists.
-        parameters: of this run; bins made with others are of no use to it.
+        parameters: of this run; bins made with others, or by another version, are of no use to it.
         resume: whether bins of earlier runs may be kept.
 
     Attributes:
-        finished: bins of earlier runs with the same parameters, by name.
+        finished: bins of earlier runs that were made in the same way, by name.
 
     Raises:
         FolderBusyError: another run is writing there.
-        OutputError: the journal cannot be written.
+        OutputError: the journal cannot be written or locked.
     """
 
     def __init__(self, folder: Path, parameters: dict[str, Any], *, resume: bool) -> None:
         self.folder = folder
-        self.finished: dict[str, BinRecord] = {}
-        self._journal_path = folder / _JOURNAL
+        self._journal_path = str(folder / _JOURNAL)
+        self._head = {"journal": _FORMAT_VERSION, "pspfast": pspfast.__version__, "parameters": parameters}
+        self._journal = _open_locked(self._journal_path)
         try:
-            self._journal = os.open(self._journal_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise OutputError(self._journal_path, error) from error
-        try:
-            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._journal)
-            raise FolderBusyError(
-                f"another run is writing into {folder}; wait for it, or choose another folder"
-            ) from None
-        try:
-            self._start(parameters, resume)
+            self.finished = self._earlier() if resume else {}
+            remove_leftovers(folder)
         except BaseException:
             os.close(self._journal)
             raise
@@ -203,14 +200,35 @@ class BinFolder:
             return False
         return True
 
+    def begin(self, kept: Iterable[BinRecord]) -> None:
+        """Start this run's journal with the bins that stay as they are; no other is believed any more.
+
+        Raises:
+            OutputError: the journal cannot be written, or the manifest not removed.
+        """
+        lines = [self._head, *map(_bin_fields, kept)]
+
+        def write(file: int) -> None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            write_all(file, b"".join(map(_json_line, lines)))
+            opened.append(os.dup(file))  # shares the lock
+
+        opened: list[int] = []
+        replace_file(self._journal_path, write)
+        os.close(self._journal)  # only now: a run that waits for the old one finds another in its place
+        (self._journal,) = opened
+        _remove(self.folder / MANIFEST)
+
     def add(self, record: BinRecord) -> None:
-        """Note a bin that has just been written under its final name. Thread-safe: one write to an appending file.
+        """Note a bin that has just been written under its final name. Thread-safe: one write at the journal's end.
 
         Raises:
             OutputError: the journal cannot be written.
         """
-        fields = {"bin": record.name, "pictures": [_picture_fields(picture) for picture in record.pictures]}
-        self._append(fields)
+        try:
+            write_all(self._journal, _json_line(_bin_fields(record)))
+        except OSError as error:
+            raise OutputError(self._journal_path, error) from error
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest and drop the journal.
@@ -219,50 +237,64 @@ class BinFolder:
             OutputError: the manifest cannot be written; the journal is kept.
         """
         write_whole(str(self.folder / MANIFEST), manifest.to_json().encode())
-        self._journal_path.unlink()
+        _remove(self._journal_path)
 
-    def _start(self, parameters: dict[str, Any], resume: bool) -> None:
-        journalled = self._read_journal(parameters)
-        if resume:
-            with suppress(OSError, ValueError):  # none, or none of ours: nothing to go on from
-                earlier = Manifest.read(self.folder)
-                if earlier.parameters == parameters:
-                    self.finished = {record.name: record for record in earlier.bins}
-            self.finished |= journalled or {}
-        remove_leftovers(self.folder)
-        if not self.finished:
-            # Bins are about to be replaced: a manifest of the old ones must not outlive the first of them.
-            (self.folder / MANIFEST).unlink(missing_ok=True)
-        if journalled is None or not resume:
-            os.ftruncate(self._journal, 0)
-            self._append({"parameters": parameters})
-        else:
-            self._write(b"\n")  # ends a line that a killed run may have left half written
+    def _earlier(self) -> dict[str, BinRecord]:
+        finished = {}
+        with suppress(OSError, ValueError):  # none, or none of ours: nothing to go on from
+            earlier = Manifest.read(self.folder)
+            if (earlier.pspfast, earlier.parameters) == (self._head["pspfast"], self._head["parameters"]):
+                finished = {record.name: record for record in earlier.bins}
+        with open(os.dup(self._journal), encoding="utf-8", errors="replace") as file:
+            head, *lines = file.read().split("\n")
+        if head == _json_line(self._head).decode().rstrip("\n"):
+            for line in lines:
+                with suppress(ValueError, KeyError, TypeError):  # half a line, as a kill leaves it: made again
+                    record = _bin_from_fields(json.loads(line))
+                    finished[record.name] = record
+        return finished
 
-    def _read_journal(self, parameters: dict[str, Any]) -> dict[str, BinRecord] | None:
-        """Bins noted by a run with the same parameters that did not end; None if there was no such run."""
-        with open(self._journal_path, encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
-        entries = []
-        for line in lines:
-            with suppress(ValueError):  # half a line: its bin is made again
-                entries.append(json.loads(line))
-        if not entries or entries[0] != {"parameters": parameters}:
-            return None
-        records = {}
-        for entry in entries[1:]:
-            pictures = tuple(_picture_from_fields(picture) for picture in entry["pictures"])
-            records[entry["bin"]] = BinRecord(entry["bin"], pictures)
-        return records
 
-    def _append(self, fields: dict[str, Any]) -> None:
-        self._write(json.dumps(fields).encode() + b"\n")
-
-    def _write(self, line: bytes) -> None:
+def _open_locked(path: str) -> int:
+    while True:
         try:
-            write_all(self._journal, line)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            raise OutputError(self._journal_path, error) from error
+            raise OutputError(path, error) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file).st_ino == os.stat(path).st_ino:
+                return file
+        except BlockingIOError:
+            os.close(file)
+            raise FolderBusyError(os.path.dirname(path)) from None
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            os.close(file)
+            raise OutputError(path, error) from error
+        os.close(file)  # a run that was just ending has removed or replaced what we locked: once more
+
+
+def _remove(path: str | os.PathLike[str]) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise OutputError(path, error) from error
+
+
+def _json_line(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields).encode() + b"\n"
+
+
+def _bin_fields(record: BinRecord) -> dict[str, Any]:
+    return {"bin": record.name, "pictures": [_picture_fields(picture) for picture in record.pictures]}
+
+
+def _bin_from_fields(fields: dict[str, Any]) -> BinRecord:
+    return BinRecord(fields["bin"], tuple(_picture_from_fields(picture) for picture in fields["pictures"]))
 
 
 def _picture_fields(picture: PictureRecord) -> dict[str, Any]:

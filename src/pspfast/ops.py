@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -57,13 +58,12 @@ class Normalization:
     def __init__(self, mean: Sequence[float], std: Sequence[float], stats: Stats = "float16") -> None:
         if stats not in ("float16", "exact"):
             raise ValueError(f"stats must be 'float16' or 'exact', got {stats!r}")
-        rounded = np.float16 if stats == "float16" else np.float64
-        self.mean, self.std = (_triple(name, values, rounded) for name, values in (("mean", mean), ("std", std)))
+        self.mean, self.std = _triple("mean", mean, stats), _triple("std", std, stats)
         if not min(self.std) > 0:
             raise ValueError(f"std must be positive{' as float16' * (stats == 'float16')}, got {tuple(std)}")
         inv_std = (1.0 / self.std[0], 1.0 / self.std[1], 1.0 / self.std[2])
-        if not all(abs(value) <= _LARGEST_FLOAT32 for value in self.mean + inv_std):
-            raise ValueError(f"mean and 1 / std must fit float32, got mean {tuple(mean)} and std {tuple(std)}")
+        if not max(inv_std) <= _LARGEST_FLOAT32:
+            raise ValueError(f"1 / std must fit float32, got std {tuple(std)}")
         self.normalizer = _core.Normalizer(self.mean, inv_std)
 
 
@@ -139,7 +139,9 @@ def letterbox(
     box = geometry if geometry is not None else Letterbox.fit(image.shape[:2], canvas, scale_up=scale_up)
     if out is None:
         out = np.empty((3, *box.canvas), np.float16 if dtype is None else dtype)
-    letterbox_into(out, image, box, _normalization(tuple(mean), tuple(std), stats), pad_value, swap_channels, isa)
+    letterbox_into(
+        out, image, box, _normalization(_hashable(mean), _hashable(std), stats), pad_value, swap_channels, isa
+    )
     return out
 
 
@@ -174,6 +176,11 @@ def letterbox_into(
         _core.letterbox_f32(image, out, *arguments)
 
 
+def _hashable(values: Sequence[float]) -> Sequence[float]:
+    """For the cache of normalizations; what cannot be is left for :class:`Normalization` to refuse."""
+    return tuple(values) if isinstance(values, (list, np.ndarray)) else values
+
+
 def _check_image(image: object) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = f"an array of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
@@ -195,9 +202,19 @@ def _check_out(out: object, size: tuple[int, int] | None, dtype: DTypeLike | Non
         raise ValueError("out must be C-contiguous, writeable and aligned")
 
 
-def _triple(name: str, values: Sequence[float], rounded: type[np.floating[Any]]) -> Triple:
+def _triple(name: str, values: Sequence[float], stats: Stats) -> Triple:
+    """Three numbers, rounded if need be; those that overflow are errors."""
     try:
-        first, second, third = (float(rounded(value)) for value in values)
-    except (TypeError, ValueError):
+        first, second, third = (float(value) for value in values)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be three numbers, one a channel, got {values!r}") from None
-    return first, second, third
+    given = (first, second, third)
+    kind = np.float16 if stats == "float16" else np.float32
+    if not all(map(math.isfinite, given)):
+        raise ValueError(f"{name} must be finite, got {given}")
+    if max(map(abs, given)) > float(np.finfo(kind).max):
+        advice = "; take stats='exact' (--stats exact)" if stats == "float16" else ""
+        raise ValueError(f"{name} must fit {kind.__name__}, got {given}{advice}")
+    if stats == "exact":
+        return given
+    return float(np.float16(first)), float(np.float16(second)), float(np.float16(third))

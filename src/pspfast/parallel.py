@@ -80,10 +80,12 @@ def run(
             running -= 1
             changed.notify_all()
 
-    threads = [threading.Thread(target=loop, name=f"pspfast-{n}", daemon=True) for n in range(workers)]
-    for thread in threads:
-        thread.start()
+    threads: list[threading.Thread] = []
     try:
+        for number in range(workers):
+            thread = threading.Thread(target=loop, name=f"pspfast-{number}", daemon=True)
+            thread.start()  # may fail, and then ends those already there
+            threads.append(thread)
         ended = False
         while not ended:
             with changed:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,6 +160,8 @@ def preprocess(
     started = time.perf_counter()
     parameters = _parameters(size, mean, std, stats, pad_value, scale_up, dtype, batch_size)
     workers = parallel.default_workers() if workers is None else workers
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
     source = os.path.abspath(image_folder)
     names, unusable = _names(source, split)
     jobs = _jobs(names, batch_size)
@@ -168,44 +169,44 @@ def preprocess(
     bin_bytes = math.prod(shape) * np.dtype(dtype).itemsize
 
     folder = folder_for_output(bin_folder)
-    with (
-        BinFolder(folder, parameters, resume=resume) as bins,
-        Progress("pictures", len(names), quiet=quiet) as progress,
-    ):
-        tally = _Tally(progress)
-        tally.fail(unusable)
-        to_do = []
+    with BinFolder(folder, parameters, resume=resume) as bins:
+        kept, to_do = [], []
         for job in jobs:
             record = bins.finished.get(job.bin_name)
             if record is not None and record.names == job.names and bins.is_current(record, source, bin_bytes):
-                tally.keep(record)
+                kept.append(record)
             else:
                 to_do.append(job)
+        bins.begin(kept)
+        done = sum(len(record.pictures) for record in kept)
 
         def make_worker() -> _Worker:
             return _Worker(
                 source, bins, ops.Normalization(mean, std, stats), pad_value, scale_up, shape, dtype, max_pixels
             )
 
-        stopped = ""
-        try:
-            for _, outcome in parallel.run(make_worker, to_do, workers, ahead=_AHEAD):
-                tally.add(outcome)
-            records = tuple(tally.records[job.bin_name] for job in jobs if job.bin_name in tally.records)
-            failed = tuple((failure.name, failure.reason) for failure in tally.failures)
-            bins.finish(Manifest(parameters, source, records, failed, pspfast.__version__))
-        except OutputError as error:
-            stopped = str(error)
+        with Progress("pictures", len(names), already=done, quiet=quiet) as progress:
+            tally = _Tally(progress, kept)
+            tally.fail(unusable)
+            stopped = ""
+            try:
+                for _, outcome in parallel.run(make_worker, to_do, workers, ahead=_AHEAD):
+                    tally.add(outcome)
+                records = tuple(tally.records[job.bin_name] for job in jobs if job.bin_name in tally.records)
+                failed = tuple((failure.name, failure.reason) for failure in tally.failures)
+                bins.finish(Manifest(parameters, source, records, failed, pspfast.__version__))
+            except OutputError as error:
+                stopped = str(error)
 
     return Summary(
         pictures=sum(len(record.pictures) for record in tally.records.values()),
-        kept=tally.kept,
+        kept=done,
         bins=len(tally.records),
         bytes_written=tally.bytes_written,
         seconds=time.perf_counter() - started,
-        stage_seconds=dict(zip(STAGES, tally.seconds, strict=True)),
+        stage_seconds=tally.seconds,
         workers=workers,
-        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_memory=_peak_memory(),
         failures=tuple(tally.failures),
         stopped=stopped,
     )
@@ -229,7 +230,8 @@ class _Worker:
         self._normalization, self._pad_value, self._scale_up = normalization, pad_value, scale_up
         self._batch: NDArray[Any] = np.empty(shape, dtype)
         self._bytes = self._batch.data.cast("B")
-        self._padding_is_zero = not any(self._batch.dtype.type(pad_value).tobytes())
+        with np.errstate(over="ignore"):  # a value too large for a half is padded with infinity
+            self._padding_is_zero = not any(self._batch.dtype.type(pad_value).tobytes())
         self._reader = PictureReader(max_pixels)
 
     def __call__(self, job: _Job) -> _Outcome:
@@ -289,22 +291,17 @@ class _Worker:
 class _Tally:
     """What came of the bins so far, told to the progress display as it comes."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, kept: Sequence[BinRecord]) -> None:
         self._progress = progress
-        self.records: dict[str, BinRecord] = {}
+        self.records = {record.name: record for record in kept}
         self.failures: list[Failure] = []
-        self.seconds = [0.0] * len(STAGES)
-        self.kept = self.bytes_written = 0
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.bytes_written = 0
 
     def fail(self, failures: Sequence[Failure]) -> None:
         for failure in failures:
             self._progress.say(failure.reason)
         self.failures += failures
-
-    def keep(self, record: BinRecord) -> None:
-        self.records[record.name] = record
-        self.kept += len(record.pictures)
-        self._progress.advance(len(record.pictures))
 
     def add(self, outcome: _Outcome) -> None:
         if outcome.record.pictures:
@@ -314,8 +311,14 @@ class _Tally:
             if picture.remark:
                 self._progress.say(f"{picture.source}: used, though it has a fault: {picture.remark}")
         self.bytes_written += outcome.bytes_written
-        self.seconds = [self.seconds[index] + outcome.seconds[stage] for index, stage in enumerate(STAGES)]
+        self.seconds = {stage: self.seconds[stage] + outcome.seconds[stage] for stage in STAGES}
         self._progress.advance(len(outcome.record.pictures) + len(outcome.failures))
+
+
+def _peak_memory() -> int:
+    """Of this process, in bytes; ``ru_maxrss`` is no less than what the parent had when it started us."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 
 
 def _parameters(
@@ -338,7 +341,7 @@ def _parameters(
     canvas = Letterbox.fit(size, size).canvas
     normalization = ops.Normalization(mean, std, stats)
     return {
-        "batch_size": batch_size,
+        "batch_size": int(batch_size),
         "size": list(canvas),
         "layout": "NCHW",
         "channels": "RGB",
@@ -349,7 +352,7 @@ def _parameters(
         "mean_used": list(normalization.mean),
         "std_used": list(normalization.std),
         "pad_value": float(pad_value),
-        "scale_up": scale_up,
+        "scale_up": bool(scale_up),
     }
 
 
@@ -450,9 +453,7 @@ def main(image_folder_path: str, bin_folder_path: str, split: str | None, quiet:
     if not quiet:
         console.report(f"{summary}\n{os.path.join(bin_folder_path, MANIFEST)}" if not summary.stopped else str(summary))
     if summary.stopped:
-        console.complain(
-            f"stopped: {summary.stopped}; bins written so far are whole, the same command goes on from here"
-        )
+        console.tell(f"stopped: {summary.stopped}; bins written so far are whole, the same command goes on from here")
     return console.SOME_FAILED if summary.failures or summary.stopped else console.DONE
 
 
