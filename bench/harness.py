@@ -60,15 +60,17 @@ def time_in_turns(
     return times
 
 
-def rows_of(contest: str, times: dict[str, list[float]], size: int, notes: dict[str, str] | None = None) -> list[Row]:
-    """Rows against the first contender; ``size`` is the bytes that one call puts out."""
+def rows_of(
+    contest: str, times: dict[str, list[float]], sizes: dict[str, int], notes: dict[str, str] | None = None
+) -> list[Row]:
+    """Rows against the first contender; ``sizes`` are the bytes that one call puts out."""
     first = next(iter(times.values()))
     rows = []
     for name, taken in times.items():
         median = statistics.median(taken)
         deviation = statistics.median(abs(one - median) for one in taken)
         ratio = statistics.median(one / base for one, base in zip(taken, first, strict=True))
-        rows.append(Row(contest, name, median, deviation, ratio, size / median, (notes or {}).get(name, "")))
+        rows.append(Row(contest, name, median, deviation, ratio, sizes[name] / median, (notes or {}).get(name, "")))
     return rows
 
 

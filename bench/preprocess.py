@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = 1449
@@ -57,41 +57,43 @@ def kernel_rows(voc: Path, scratch: Path, rounds: int) -> list[Row]:
         "down: 1920x1080": cv2.resize(picture, (1920, 1080), interpolation=cv2.INTER_CUBIC),
         "up: 320x240": cv2.resize(picture, (320, 240)),
     }
-    out = np.empty((3, 500, 500), np.float16)
-    out32 = np.empty((3, 500, 500), np.float32)
+    return [row for case, image in cases.items() for row in one_picture_rows(case, image, scratch, rounds)]
+
+
+def one_picture_rows(case: str, image: NDArray[np.uint8], scratch: Path, rounds: int) -> list[Row]:
+    out, out32 = np.empty((3, 500, 500), np.float16), np.empty((3, 500, 500), np.float32)
+    target = scratch / "one.bin"
+    geometry = pspfast.Letterbox.fit(image.shape[:2], (500, 500))
     normalization = Normalization(pspfast.IMAGENET_MEAN, pspfast.IMAGENET_STD)
-    target = str(scratch / "one.bin")
-    rows = []
-    for case, image in cases.items():
-        wanted = pspfast.letterbox(image).view(np.uint16)
-        for route in (routes.numpy_route, routes.opencv_route, routes.blob_route):
-            if not np.array_equal(route(image).view(np.uint16), wanted):
-                raise SystemExit(f"{case}: {route.__name__} gives another result; not timed")
-        routes.opencv_view(image).tofile(target)
-        if Path(target).read_bytes() != wanted.tobytes():
-            raise SystemExit(f"{case}: the published route gives another result; not timed")
-        geometry = pspfast.Letterbox.fit(image.shape[:2], (500, 500))
-        active, *others = [pspfast.isa()["active"], *(set(pspfast.isa()["runnable"]) - {pspfast.isa()["active"]})]
-        contenders: dict[str, Callable[[], object]] = {
-            f"kernel, {active}": partial(letterbox_into, out, image, geometry, normalization),
-            **{
-                f"kernel, {isa}": partial(letterbox_into, out, image, geometry, normalization, isa=isa)
-                for isa in sorted(others)
-            },
-            f"kernel, {active}, float32": partial(letterbox_into, out32, image, geometry, normalization),
-            "pspfast.letterbox": partial(pspfast.letterbox, image, out=out),
-            "NumPy (cv2.resize)": partial(routes.numpy_route, image),
-            "OpenCV as mmcv calls it": partial(routes.opencv_route, image),
-            "cv2.dnn.blobFromImage": partial(routes.blob_route, image),
-            "published script with its tofile": partial(_write_published, image, target),
-        }
-        times = time_in_turns(contenders, rounds=rounds, seconds=0.05)
-        rows += rows_of(f"One picture, one thread, {case} -> 500x500", times, BIN_BYTES)
-    return rows
+    active, *others = sorted(pspfast.isa()["runnable"], key=lambda isa: isa != pspfast.isa()["active"])
+    kernel = partial(letterbox_into, image=image, geometry=geometry, normalization=normalization)
+    contenders: dict[str, Callable[[], Any]] = {
+        f"kernel, {active}": lambda: kernel(out),
+        **{f"kernel, {isa}": partial(kernel, out, isa=isa) for isa in others},
+        f"kernel, {active}, float32": lambda: kernel(out32),
+        "pspfast.letterbox": lambda: pspfast.letterbox(image, out=out),
+        "NumPy (cv2.resize)": lambda: routes.numpy_route(image),
+        "OpenCV as mmcv calls it": lambda: routes.opencv_route(image),
+        "cv2.dnn.blobFromImage": lambda: routes.blob_route(image),
+        "published script with its tofile": lambda: routes.opencv_view(image).tofile(target),
+    }
 
-
-def _write_published(image: NDArray[np.uint8], target: str) -> None:
-    routes.opencv_view(image).tofile(target)
+    wanted, wanted32 = routes.opencv_route(image).tobytes(), routes.opencv_float32(image).tobytes()
+    for name, call in contenders.items():
+        out.fill(-1)
+        out32.fill(-1)
+        returned = call()
+        if "float32" in name:
+            same = out32.tobytes() == wanted32
+        elif "published" in name:
+            same = target.read_bytes() == wanted
+        else:
+            same = (out if returned is None else returned).tobytes() == wanted
+        if not same:
+            raise SystemExit(f"{case}: {name} gives another result; not timed")
+    times = time_in_turns(contenders, rounds=rounds, seconds=0.05)
+    sizes = {name: BIN_BYTES * (1 + ("float32" in name)) for name in contenders}
+    return rows_of(f"One picture, one thread, {case} -> 500x500", times, sizes)
 
 
 def repeated(voc: Path, folder: Path) -> tuple[Path, Path]:
@@ -194,10 +196,8 @@ def command_rows(voc: Path, scratch: Path, rounds: int) -> list[Row]:
             empty(out)
             out.rename(used / f"{round_number} {name}")
             print(f"round {round_number}: {name} {seconds:.2f} s", file=sys.stderr, flush=True)
-    made = {digests[name] for name in everything if not name.startswith("floor")}
-    if len(made) != 1:
-        raise SystemExit("the bins of pspfast and of the published route differ")
-
+        if len({digests[name] for name in everything if not name.startswith("floor")}) != 1:
+            raise SystemExit("the bins of pspfast and of the published route differ; not timed")
     published = times["published route"]
     rows = []
     for workers, contest in commands.items():
@@ -208,7 +208,10 @@ def command_rows(voc: Path, scratch: Path, rounds: int) -> list[Row]:
         }
         plural = "s" * (workers != "1")
         rows += rows_of(
-            f"Whole command, {PICTURES} pictures, {workers} worker{plural}", chosen, PICTURES * BIN_BYTES, speed
+            f"Whole command, {PICTURES} pictures, {workers} worker{plural}",
+            chosen,
+            dict.fromkeys(chosen, PICTURES * BIN_BYTES),
+            speed,
         )
     return rows
 
@@ -217,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.preprocess", description=__doc__)
     parser.add_argument("--voc-root", type=Path, help="VOCdevkit/VOC2012 with the val pictures")
     parser.add_argument("--scratch", help="folder for about 2.5 GB of bins; the system's temporary folder if left out")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of every row (5)")
+    parser.add_argument("--rounds", type=int, help="measurements of every row (15 of the kernel, 5 of the command)")
     parser.add_argument("--part", choices=["kernel", "command", "both"], default="both")
     parser.add_argument("--json", metavar="FILE", help="also write the rows as JSON")
     options = parser.parse_args()
@@ -229,13 +232,12 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="pspfast-bench-", dir=options.scratch) as scratch:
         if options.part in ("kernel", "both"):
-            rows += kernel_rows(voc, Path(scratch), max(options.rounds, 15))
+            rows += kernel_rows(voc, Path(scratch), options.rounds or 15)
         if options.part in ("command", "both"):
-            rows += command_rows(voc, Path(scratch), options.rounds)
+            rows += command_rows(voc, Path(scratch), options.rounds or 5)
     print_table(rows)
     if options.json:
         write_json(options.json, rows)
-    print(f"\npeak memory of the benchmark itself {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
 
 
 if __name__ == "__main__":

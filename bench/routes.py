@@ -34,17 +34,25 @@ def numpy_route(image: NDArray[np.uint8]) -> NDArray[np.float16]:
     return canvas
 
 
+def opencv_float32(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """OpenCV's calls as mmcv makes them, in float32 to the end."""
+    return np.ascontiguousarray(_padded(image).transpose(2, 0, 1))
+
+
 def opencv_view(image: NDArray[np.uint8]) -> NDArray[np.float16]:
     """OpenCV's calls as mmcv makes them, up to the published script's cast of a transposed view (not contiguous)."""
+    view: NDArray[np.float16] = _padded(image).transpose(2, 0, 1).astype(np.float16)
+    return view
+
+
+def _padded(image: NDArray[np.uint8]) -> Any:
     pixels, box = _resized(image)
     normalized: Any = pixels.astype(np.float32)
     cv2.cvtColor(normalized, cv2.COLOR_BGR2RGB, normalized)
     cv2.subtract(normalized, np.float64(MEAN16.reshape(1, -1)), normalized)
     cv2.multiply(normalized, 1 / np.float64(STD16.reshape(1, -1)), normalized)
     top, bottom, left, right = box.padding
-    padded = cv2.copyMakeBorder(normalized, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)
-    view: NDArray[np.float16] = padded.transpose(2, 0, 1).astype(np.float16)
-    return view
+    return cv2.copyMakeBorder(normalized, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)
 
 
 def opencv_route(image: NDArray[np.uint8]) -> NDArray[np.float16]:

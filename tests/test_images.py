@@ -361,7 +361,9 @@ def test_sizes_from_headers_are_those_of_the_pixels(tmp_path: Path, suffix: str,
     exif = Image.Exif()
     exif[274] = orientation
     Image.new("RGB", (30, 20)).save(path, exif=exif)
-    assert pspfast.picture_size(path) == pspfast.imread(path).shape[:2] == reference.imread(path).shape[:2]
+    # From memory: OpenCV 5.0 does not read a TIFF that lies on its side from a path.
+    wanted = reference.imdecode(path.read_bytes())
+    assert pspfast.picture_size(path) == pspfast.imread(path).shape[:2] == wanted.shape[:2]
 
 
 def test_what_opencv_refuses_is_an_error_of_that_picture(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ import pspfast
 from pspfast import files
 from pspfast import preprocess as stage
 from pspfast.files import OutputError
-from pspfast.manifest import Manifest
+from pspfast.manifest import BinFolder, Manifest
 from tests import reference
 
 if TYPE_CHECKING:
@@ -279,8 +279,6 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_two_runs_do_not_mix(pictures: Path, tmp_path: Path) -> None:
-    from pspfast.manifest import BinFolder
-
     (tmp_path / "bins").mkdir()
     with BinFolder(tmp_path / "bins", {}, resume=True):
         done = run("--image_folder_path", pictures, "--bin_folder_path", tmp_path / "bins")
@@ -303,7 +301,7 @@ def test_a_record_is_not_believed_once_its_bin_may_be_another(tmp_path: Path, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage.BinFolder, "add", killed)
+        patch.setattr(BinFolder, "add", killed)
         with pytest.raises(KeyboardInterrupt):
             stage.preprocess(folder, bins, tmp_path / "down", batch_size=4, workers=1)
     assert digests(bins) != digests(wanted)
@@ -333,7 +331,7 @@ def test_names_that_are_not_text(tmp_path: Path) -> None:
         file.write(b"no picture")
     with open(os.path.join(folder, b"good\xfe.jpg"), "wb") as file:
         Image.new("RGB", (5, 4)).save(file, "JPEG")
-    command = [sys.executable, "-m", "pspfast.preprocess", "--image_folder_path", folder]
+    command: list[str | bytes] = [sys.executable, "-m", "pspfast.preprocess", "--image_folder_path", folder]
     done = subprocess.run(
         [*command, "--bin_folder_path", str(tmp_path / "bins")],
         capture_output=True,
@@ -586,7 +584,7 @@ def test_a_manifest_that_is_none(text: str, tmp_path: Path, pictures: Path) -> N
 def test_a_journal_that_is_none(lines: str, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bins = tmp_path / "bins"
     with monkeypatch.context() as patch:
-        patch.setattr(stage.BinFolder, "finish", lambda *_: None)
+        patch.setattr(BinFolder, "finish", lambda *_: None)
         stage.preprocess(pictures, bins)
     head, *rest = (bins / ".manifest.journal").read_text().splitlines()
     assert len(rest) == 11

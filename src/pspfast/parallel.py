@@ -31,7 +31,7 @@ def run(
     Args:
         make_worker: called once a thread; returns the function, which may own buffers.
         items: consumed as workers become free.
-        workers: 1 runs in the calling thread.
+        workers: at least 1. The calling thread does none of the work, so that Ctrl-C finds it at rest.
         ahead: at most so many results a worker wait to be taken. More let the workers run undisturbed: the calling
             thread, for which they have to let go of the interpreter, is woken when half of them are there.
 
@@ -44,11 +44,6 @@ def run(
     """
     if workers < 1 or ahead < 1:
         raise ValueError(f"workers and ahead must be at least 1, got {workers} and {ahead}")
-    if workers == 1:
-        work = make_worker()
-        for item in items:
-            yield item, work(item)
-        return
 
     source, most = iter(items), ahead * workers
     changed = threading.Condition()  # guards everything below, and the source
