@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pspfast.get_info import bin_info, jpg_info
+from pspfast.preprocess import preprocess
 from tests import reference
 
 if TYPE_CHECKING:
@@ -102,3 +103,27 @@ def test_an_unwritable_target_leaves_the_old_file(tmp_path: Path) -> None:
     done = run("bin", tmp_path, tmp_path / "none" / "out", "5", "5")
     assert done.returncode == 1
     assert f"cannot write {tmp_path}/none/out: No such file" in done.stderr
+
+
+def test_another_size_than_the_bins_were_made_for(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (3, 2)).save(tmp_path / "pictures" / "a.jpg")
+    summary = preprocess(tmp_path / "pictures", tmp_path / "bins", size=(6, 8))
+    assert summary.strays == 0
+    folder = str(tmp_path / "bins")
+    assert bin_info(folder, 8, 6)[0] == [f"0 {folder}/a.bin 8 6"]
+    with pytest.raises(ValueError, match="its manifest says 8 x 6, not 6 x 8"):
+        bin_info(folder, 6, 8)
+    assert preprocess(tmp_path / "pictures", folder, size=(6, 8), batch_size=2).strays == 1
+
+
+def test_standard_output_is_written_into(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"")
+    with (tmp_path / "out.txt").open("w") as file:
+        file.write("before\n")
+        file.flush()
+        command = [sys.executable, "-m", "pspfast.get_info", "bin", str(tmp_path), "/dev/stdout", "5", "4"]
+        subprocess.run(command, stdout=file, check=True)
+        file.seek(0, os.SEEK_END)
+        file.write("after\n")
+    assert (tmp_path / "out.txt").read_text() == f"before\n0 {tmp_path}/a.bin 5 4\nafter\n"

@@ -379,3 +379,24 @@ def test_a_file_too_large_for_memory(tmp_path: Path) -> None:
         file.truncate(1 << 42)
     with pytest.raises(pspfast.PictureError, match="not enough memory"):
         pspfast.imread(path)
+
+
+def test_junk_between_restart_markers_of_several_scans_is_told_at_once() -> None:
+    """There are too many markers to try one after the other."""
+    noise = np.random.default_rng(1).integers(0, 255, (600, 900, 3)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG", progressive=True, restart_marker_blocks=1)
+    data = buffer.getvalue()
+    middle = data.index(b"\xff\xd3", len(data) // 2)
+    data = data[:middle] + bytes(3) + data[middle:]
+    with pytest.raises(jpeg.JpegError, match="extraneous bytes"):
+        jpeg.decode(data, jpeg.read_header(data), np.empty(600 * 900 * 3, np.uint8))
+
+
+def test_a_damaged_interval_wider_than_a_jpeg_can_be() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (1200, 1600, 3)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG", restart_marker_blocks=7500)
+    data = buffer.getvalue()[:400_000]
+    with pytest.raises(jpeg.JpegError):
+        jpeg.decode(data, jpeg.read_header(data), np.empty(1600 * 1200 * 3, np.uint8))

@@ -228,3 +228,17 @@ def test_public_names_exist() -> None:
     assert pspfast.__version__.count(".") == 2
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = pspfast.no_such_name
+
+
+def test_an_output_that_overlaps_the_picture() -> None:
+    memory = np.random.default_rng(4).integers(0, 255, 60_000).astype(np.uint8)
+    image, out = memory[:36_000].reshape(100, 120, 3), memory[100:48_100].view(np.float16)[:7500].reshape(3, 50, 50)
+    wanted = pspfast.letterbox(image.copy(), (50, 50))
+    pspfast.letterbox(image, out=out)
+    assert np.array_equal(out.view(np.uint16), wanted.view(np.uint16))
+
+
+@pytest.mark.parametrize("mean", [5, None, [[1, 2, 3]], [[1], [2], [3]], (1, 2), "abc", (10**400, 1, 1)])
+def test_constants_that_are_none(mean: object) -> None:
+    with pytest.raises(ValueError, match="mean must be three numbers"):
+        pspfast.letterbox(np.zeros((2, 3, 3), np.uint8), mean=mean)  # type: ignore[arg-type]

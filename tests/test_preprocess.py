@@ -6,10 +6,12 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ import pspfast
 from pspfast import files
 from pspfast import preprocess as stage
 from pspfast.files import OutputError
+from pspfast.images import Picture, PictureReader
 from pspfast.manifest import BinFolder, Manifest
 from tests import reference
 
@@ -280,7 +283,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
 
 def test_two_runs_do_not_mix(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "bins").mkdir()
-    with BinFolder(tmp_path / "bins", {}, resume=True):
+    with BinFolder(tmp_path / "bins", {}, "", resume=True):
         done = run("--image_folder_path", pictures, "--bin_folder_path", tmp_path / "bins")
     assert done.returncode == 2
     assert "another run is writing" in done.stderr
@@ -307,6 +310,16 @@ def test_a_record_is_not_believed_once_its_bin_may_be_another(tmp_path: Path, mo
     assert digests(bins) != digests(wanted)
     assert stage.preprocess(folder, bins, tmp_path / "up", batch_size=4).kept == 0
     assert digests(bins) == digests(wanted)
+
+
+@pytest.mark.parametrize("name", ["foo", "SCALAR", "avx2 "])
+def test_a_wrong_isa(name: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PSPFAST_ISA", name)
+    done = run("--image_folder_path", pictures, "--bin_folder_path", tmp_path / "bins")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"PSPFAST_ISA: instruction set '{name}' cannot be used" in done.stderr
+    assert not (tmp_path / "bins").exists()
+    assert run("--help").returncode == 0
 
 
 def test_bins_of_another_version_are_made_again(pictures: Path, tmp_path: Path) -> None:
@@ -346,20 +359,81 @@ def test_names_that_are_not_text(tmp_path: Path) -> None:
     ]
 
 
+def test_pictures_of_another_folder_are_not_taken_for_these(tmp_path: Path) -> None:
+    for name, colour in (("a", 10), ("b", 200)):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (20, 10), (colour,) * 3).save(tmp_path / name / "x.bmp")
+        os.utime(tmp_path / name / "x.bmp", (1, 1))
+        stage.preprocess(tmp_path / name, tmp_path / "bins")
+    assert digests(tmp_path / "bins") != {}
+    stage.preprocess(tmp_path / "b", tmp_path / "wanted")
+    assert digests(tmp_path / "bins") == digests(tmp_path / "wanted")
+
+
+def test_a_picture_that_fails_now_leaves_no_bin_of_before(pictures: Path, tmp_path: Path) -> None:
+    stage.preprocess(pictures, tmp_path / "bins")
+    (pictures / "picture_003.jpg").write_bytes(b"")
+    assert stage.preprocess(pictures, tmp_path / "bins").kept == 10
+    assert not (tmp_path / "bins" / "picture_003.bin").exists()
+
+
+def test_ctrl_c_twice_waits_for_the_workers(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal closed under a working thread could become the file that another thread has just opened."""
+    at_work = threading.Event()
+    ended = []
+
+    class Slow(PictureReader):
+        def read(self, path: str) -> Picture:
+            at_work.set()
+            time.sleep(0.3)
+            ended.append(path)
+            return super().read(path)
+
+    def interrupt() -> None:
+        at_work.wait()
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.03)
+
+    monkeypatch.setattr(stage, "PictureReader", Slow)
+    before = threading.active_count()
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+    with pytest.raises(KeyboardInterrupt):
+        stage.preprocess(pictures, tmp_path / "bins", workers=3)
+    at_rest = len(ended)
+    interrupter.join()
+    assert threading.active_count() == before
+    assert len(ended) == at_rest == 3
+    assert len(digests(tmp_path / "bins")) == 3
+
+
+def test_closed_streams_take_no_messages_into_bins(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "broken.jpg").write_bytes(b"")
+    command = f"{sys.executable} -m pspfast.preprocess --image_folder_path={pictures}"
+    for number, streams in enumerate(("0<&- >&- 2>&-", "2>&-", ">&-", "2>/dev/full")):
+        bins = tmp_path / f"bins{number}"
+        done = subprocess.run(f"{command} --bin_folder_path={bins} {streams}", shell=True, check=False)
+        assert done.returncode == 1
+        assert Manifest.read(bins).failed[0][0] == "broken.jpg"
+        assert len(digests(bins)) == 11
+
+
 # ---- bad input ----
 
 
 def test_bad_splits(pictures: Path, tmp_path: Path) -> None:
     split = tmp_path / "val.txt"
     split.write_bytes(
-        b"\xef\xbb\xbfpicture_000\r\n\r\n  picture_001 \r\npicture_000\r\nmissing\r\npicture_002.jpg\r\n\r\n"
+        b"\xef\xbb\xbfpicture_000\r\n\r\n  picture_001 \r\npicture_000\r\nmissing\r\npicture_002.jpg\r\n\r\nno\0ne\n"
     )
     done = run("--image_folder_path", pictures, "--split", split, "--bin_folder_path", tmp_path / "bins")
     assert done.returncode == 1
     assert sorted(digests(tmp_path / "bins")) == ["picture_000.bin", "picture_001.bin", "picture_002.bin"]
     assert f"{split}, line 4: 'picture_000' is named again (first on line 1)" in done.stderr
     assert f"{pictures}/missing.jpg: No such file" in done.stderr
-    assert "2 failed:" in done.stdout
+    assert "'no\\x00ne' cannot be the name of a file" in done.stderr
+    assert "3 failed:" in done.stdout
 
 
 def test_a_split_with_windows_line_ends_and_blank_lines_is_a_split(pictures: Path, tmp_path: Path) -> None:
@@ -398,6 +472,11 @@ def test_two_ids_with_one_stem(pictures: Path, tmp_path: Path) -> None:
         (["--workers", "0"], "workers"),
         (["--dtype", "int8"], "dtype"),
         (["--image_folder_path", "/no/such/folder"], "/no/such/folder: no such folder"),
+        (["--workers", "1000000000000"], "workers must be 1 to"),
+        (["--size", "99999999999", "1"], "size must be at most"),
+        (["--pad-value", "1e5"], "pad_value must fit float16"),
+        (["--batch-size", "10000000"], "not enough memory"),
+        (["--bin_folder_path", ""], "empty name"),
         (["--no_such_option"], "No such option"),
     ],
 )
@@ -530,7 +609,16 @@ def test_plain_progress_and_summary(pictures: Path, tmp_path: Path, monkeypatch:
     assert "s left" in stream.getvalue()
     for word in ("11 pictures", "pictures/s", "MB/s", "decode", "letterbox", "write", "peak memory"):
         assert word in str(summary)
-    assert summary.peak_memory < 400e6
+
+
+def test_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
+    peaks = []
+    for count in (20, 200):
+        save_pictures(tmp_path / str(count), count)
+        done = run("--image_folder_path", tmp_path / str(count), "--bin_folder_path", tmp_path / "bins")
+        peaks.append(int(re.findall(r"peak memory (\d+) MB", done.stdout)[0]))
+    assert peaks[1] <= peaks[0] + 10
+    assert 0 < peaks[0] < 100
 
 
 def test_quiet_says_nothing_when_all_is_well(pictures: Path, tmp_path: Path) -> None:
@@ -570,14 +658,29 @@ def test_live_bar_on_a_terminal(pictures: Path, tmp_path: Path) -> None:
     assert b"pictures/s" in shown
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": "other", "format_version": 1}'])
-def test_a_manifest_that_is_none(text: str, tmp_path: Path, pictures: Path) -> None:
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": "other", "format_version": 1}', "[" * 100_000])
+def test_a_manifest_that_is_none_is_not_replaced(text: str, tmp_path: Path, pictures: Path) -> None:
     bins = tmp_path / "bins"
     bins.mkdir()
     (bins / "manifest.json").write_text(text)
-    with pytest.raises(ValueError, match=r"manifest.json is not a manifest"):
-        Manifest.read(bins)
-    assert stage.preprocess(pictures, bins).pictures == 11
+    for call in (Manifest.read, lambda folder: stage.preprocess(pictures, folder)):
+        with pytest.raises(ValueError, match=r"manifest.json is not a manifest of bins"):
+            call(bins)
+    assert (bins / "manifest.json").read_text() == text
+
+
+@pytest.mark.parametrize("source", [5, None, "a\0b", "\ud800"])
+def test_a_manifest_with_impossible_sources(source: object, tmp_path: Path, pictures: Path) -> None:
+    stage.preprocess(pictures, tmp_path / "bins")
+    path = tmp_path / "bins" / "manifest.json"
+    fields = json.loads(path.read_text())
+    fields["pictures"][3]["source"] = source
+    path.write_text(json.dumps(fields))
+    if isinstance(source, str):
+        assert stage.preprocess(pictures, tmp_path / "bins").kept == 10
+    else:
+        with pytest.raises(ValueError, match="source must be str"):
+            stage.preprocess(pictures, tmp_path / "bins")
 
 
 @pytest.mark.parametrize("lines", ["garbage\n", "3\n", '{head}\n{{"bin": 3}}\n7\n', "[]\n", "\0\0\0\n"])

@@ -52,7 +52,7 @@ def isa() -> dict[str, Any]:
     """
     from pspfast import _core
 
-    return {"active": _core.ACTIVE_ISA, "runnable": _core.RUNNABLE_ISAS}
+    return {"active": _core.active_isa(), "runnable": _core.RUNNABLE_ISAS}
 
 
 def __getattr__(name: str) -> Any:

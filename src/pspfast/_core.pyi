@@ -3,7 +3,8 @@ from numpy.typing import NDArray
 
 RUNNABLE_ISAS: tuple[str, ...]
 KNOWN_ISAS: tuple[str, ...]
-ACTIVE_ISA: str
+
+def active_isa() -> str: ...
 
 class Normalizer:
     def __init__(self, mean: tuple[float, float, float], inv_std: tuple[float, float, float]) -> None: ...

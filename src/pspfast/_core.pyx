@@ -35,18 +35,19 @@ cdef const core.KernelTable* _table(str name) except NULL:
     raise RuntimeError(f"instruction set {name!r} cannot be used: {reason}; here: {', '.join(RUNNABLE_ISAS)}")
 
 
-def _forced_isa():
-    name = os.environ.get("PSPFAST_ISA")
-    if not name:
-        return RUNNABLE_ISAS[0]
-    try:
-        _table(name)
-    except RuntimeError as error:
-        raise RuntimeError(f"PSPFAST_ISA: {error}") from None
-    return name
+cdef str _active = ""
 
 
-ACTIVE_ISA = _forced_isa()
+def active_isa():
+    global _active
+    if not _active:
+        name = os.environ.get("PSPFAST_ISA") or RUNNABLE_ISAS[0]
+        try:
+            _table(name)
+        except RuntimeError as error:
+            raise RuntimeError(f"PSPFAST_ISA: {error}") from None
+        _active = name
+    return _active
 
 
 cdef class Normalizer:

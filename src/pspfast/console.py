@@ -8,8 +8,10 @@ from __future__ import annotations
 import functools
 import io
 import os
+import signal
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from pspfast.files import OutputError
@@ -49,15 +51,20 @@ def handles_errors(command: Callable[P, int]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        _open_missing_streams()
         try:
             status = command(*args, **kwargs)
         except OutputError as error:
             tell(str(error))
             status = SOME_FAILED
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             tell(_sentence(error))
             status = USAGE
+        except MemoryError as error:
+            tell(f"not enough memory: {error}")
+            status = USAGE
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end in the middle of these lines
             tell("interrupted; what is written is whole, the same command goes on from here")
             status = INTERRUPTED
         sys.exit(status)
@@ -84,7 +91,19 @@ def report(text: str) -> None:
 
 def tell(text: str) -> None:
     """Print a line that is not a result: progress, or what went wrong."""
-    print(text, file=sys.stderr, flush=True)
+    with suppress(OSError):  # nobody reads it, or its disk is full: no reason to end the work
+        print(text, file=sys.stderr, flush=True)
+
+
+def _open_missing_streams() -> None:
+    """Point closed standard streams to nowhere; else the next file opened takes their place and libraries' messages."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _close_stdout() -> None:

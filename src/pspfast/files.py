@@ -21,7 +21,9 @@ __all__ = [
     "write_whole",
 ]  # fmt: skip
 
-_TEMPORARY = re.compile(r"\.(.+)\.\d+\.part")
+# Of what this package writes into folders of bins.
+_TEMPORARY = re.compile(r"\.(.+\.bin|manifest\.json|\.manifest\.journal)\.\d+\.part")
+_STREAM = re.compile(r"/dev/std(out|err)|/(?:dev|proc/self)/fd/(\d+)")
 
 
 class OutputError(OSError):
@@ -52,14 +54,19 @@ def stem(name: str) -> str:
 def write_whole(path: str, data: bytes | memoryview) -> None:
     """Write a file under a temporary name beside it and rename: a killed run never leaves half a file under ``path``.
 
-    A link is followed. An existing device or pipe (``/dev/stdout``) is written into, since a rename would replace it.
+    A link is followed. An existing device, pipe or open stream (``/dev/stdout``) is written into, since a rename would
+    replace it.
 
     Raises:
         OutputError: with ``path``; the temporary file is removed and an earlier file of that name is untouched.
     """
-    if _is_special(path):
+    stream = _STREAM.fullmatch(path)
+    if stream or _is_special(path):
         try:
-            file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            if stream:
+                file = os.dup(int(stream[2] or ("out", "err").index(stream[1]) + 1))
+            else:
+                file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
             try:
                 write_all(file, data)
             finally:
@@ -127,6 +134,8 @@ def folder_for_output(path: str | os.PathLike[str]) -> Path:
     Raises:
         OutputError: it cannot be made, or is not a folder.
     """
+    if not os.fspath(path):
+        raise ValueError("the output folder has an empty name")
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)

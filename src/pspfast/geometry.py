@@ -149,7 +149,11 @@ class Letterbox:
     @classmethod
     def from_json(cls, text: str) -> Letterbox:
         """The inverse of :meth:`to_json`; raises ``ValueError`` for anything else."""
-        return cls.from_dict(json.loads(text))
+        try:
+            fields = json.loads(text)
+        except RecursionError:
+            raise ValueError("a letterbox has no nested fields") from None
+        return cls.from_dict(fields)
 
 
 def _check_pair(name: str, pair: object, *, least: int) -> tuple[int, int]:

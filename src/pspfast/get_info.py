@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ import click
 from pspfast import console
 from pspfast.files import write_whole
 from pspfast.images import PictureError, picture_size
+from pspfast.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,8 +33,13 @@ def bin_info(folder: str, width: int, height: int) -> tuple[list[str], list[str]
 
     Raises:
         OSError: the folder cannot be read.
-        ValueError: there is no bin in it.
+        ValueError: there is no bin in it, or its manifest says another size.
     """
+    canvas = [height, width]
+    with suppress(OSError, ValueError):  # no manifest, or none of ours
+        canvas = Manifest.read(folder).parameters["size"]
+    if canvas != [height, width]:
+        raise ValueError(f"{folder}: its manifest says {canvas[1]} x {canvas[0]}, not {width} x {height}")
     paths, left_out = _paths(folder, (".bin",))
     return _numbered((path, width, height) for path in paths), left_out
 
@@ -66,6 +73,8 @@ def jpg_info(folder: str) -> tuple[list[str], list[str]]:
 
 def _paths(folder: str, suffixes: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """Files to list, sorted, and why for those that cannot be."""
+    if not folder:
+        raise ValueError("the folder has an empty name")
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.name.lower().endswith(suffixes))
     if not names:

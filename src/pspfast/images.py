@@ -88,6 +88,8 @@ class PictureReader:
             raise
         except OSError as error:
             raise PictureError(path, error.strerror or str(error)) from error
+        except ValueError as error:  # a path that cannot be one: with a NUL, or not to be encoded
+            raise PictureError(path, str(error)) from error
         except MemoryError:
             raise PictureError(path, "there is not enough memory for it") from None
         return Picture(pixels, about.st_size, about.st_mtime_ns, remark)
@@ -165,6 +167,8 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         raise
     except OSError as error:
         raise PictureError(path, error.strerror or str(error)) from error
+    except ValueError as error:
+        raise PictureError(path, str(error)) from error
 
 
 class _reading:  # noqa: N801 - reads like the function it stands for

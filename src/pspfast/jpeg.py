@@ -263,6 +263,8 @@ def _check_only_left_over(data: bytes) -> None:
 def _without_left_over(data: bytes, remark: str, found: re.Match[str]) -> bytes:
     """The same with the bytes taken out that ``remark`` complains of; at least one byte shorter."""
     extra, marker = int(found[1]), int(found[2], 16)
+    if marker in _STANDALONE:  # restart markers in several scans: too many places to try
+        raise JpegError(remark)
     for match in re.finditer(re.escape(bytes((0xFF, marker))), data):
         # Here it is if the same bytes are left over when the picture is made to end at this marker.
         ending = _complaint(data[: match.start()] + END_OF_IMAGE)

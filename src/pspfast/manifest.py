@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pspfast
+from pspfast.datasets import find_picture
 from pspfast.files import OutputError, remove_leftovers, replace_file, write_all, write_whole
 from pspfast.geometry import Letterbox
 
@@ -101,7 +102,7 @@ class Manifest:
             text = file.read()
         try:
             return cls._from_fields(json.loads(text))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{path} is not a manifest of bins: {reason}") from error
 
@@ -158,7 +159,7 @@ class BinFolder:
 
     Args:
         folder: exists.
-        parameters: of this run; bins made with others, or by another version, are of no use to it.
+        parameters, image_folder: of this run; bins made with others, or by another version, are of no use to it.
         resume: whether bins of earlier runs may be kept.
 
     Attributes:
@@ -167,15 +168,16 @@ class BinFolder:
     Raises:
         FolderBusyError: another run is writing there.
         OutputError: the journal cannot be written or locked.
+        ValueError: the folder's ``manifest.json`` is not one of bins.
     """
 
-    def __init__(self, folder: Path, parameters: dict[str, Any], *, resume: bool) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, parameters: dict[str, Any], image_folder: str, *, resume: bool) -> None:
+        self.folder, self._image_folder = folder, image_folder
         self._journal_path = str(folder / _JOURNAL)
-        self._head = {"journal": _FORMAT_VERSION, "pspfast": pspfast.__version__, "parameters": parameters}
+        self._head = _journal_head(pspfast.__version__, parameters, image_folder)
         self._journal = _open_locked(self._journal_path)
         try:
-            self.finished = self._earlier() if resume else {}
+            self.finished = self._earlier(resume)
             remove_leftovers(folder)
         except BaseException:
             os.close(self._journal)
@@ -187,16 +189,18 @@ class BinFolder:
     def __exit__(self, *_: object) -> None:
         os.close(self._journal)
 
-    def is_current(self, record: BinRecord, image_folder: str, bin_bytes: int) -> bool:
+    def is_current(self, record: BinRecord, bin_bytes: int) -> bool:
         """Whether a finished bin is still there and its pictures are still what they were."""
         try:
             if os.stat(self.folder / record.name).st_size != bin_bytes:
                 return False
             for picture in record.pictures:
-                source = os.stat(os.path.join(image_folder, picture.source))
+                source = os.stat(os.path.join(self._image_folder, picture.source))
                 if (source.st_size, source.st_mtime_ns) != (picture.source_bytes, picture.source_modified_ns):
                     return False
-        except OSError:
+                if find_picture(self._image_folder, picture.name) != picture.source:
+                    return False
+        except (OSError, ValueError):  # gone, or a name that cannot be one
             return False
         return True
 
@@ -206,11 +210,11 @@ class BinFolder:
         Raises:
             OutputError: the journal cannot be written, or the manifest not removed.
         """
-        lines = [self._head, *map(_bin_fields, kept)]
+        lines = [self._head, *(_json_line(_bin_fields(record)) for record in kept)]
 
         def write(file: int) -> None:
             fcntl.flock(file, fcntl.LOCK_EX)
-            write_all(file, b"".join(map(_json_line, lines)))
+            write_all(file, b"".join(lines))
             opened.append(os.dup(file))  # shares the lock
 
         opened: list[int] = []
@@ -230,6 +234,14 @@ class BinFolder:
         except OSError as error:
             raise OutputError(self._journal_path, error) from error
 
+    def discard(self, name: str) -> None:
+        """Remove a bin of an earlier run that this one cannot replace.
+
+        Raises:
+            OutputError: it cannot be removed.
+        """
+        _remove(self.folder / name)
+
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest and drop the journal.
 
@@ -239,20 +251,28 @@ class BinFolder:
         write_whole(str(self.folder / MANIFEST), manifest.to_json().encode())
         _remove(self._journal_path)
 
-    def _earlier(self) -> dict[str, BinRecord]:
+    def _earlier(self, resume: bool) -> dict[str, BinRecord]:
         finished = {}
-        with suppress(OSError, ValueError):  # none, or none of ours: nothing to go on from
-            earlier = Manifest.read(self.folder)
-            if (earlier.pspfast, earlier.parameters) == (self._head["pspfast"], self._head["parameters"]):
+        with suppress(FileNotFoundError):
+            earlier = Manifest.read(self.folder)  # ValueError: not ours, and not ours to replace
+            if resume and self._head == _journal_head(earlier.pspfast, earlier.parameters, earlier.image_folder):
                 finished = {record.name: record for record in earlier.bins}
         with open(os.dup(self._journal), encoding="utf-8", errors="replace") as file:
             head, *lines = file.read().split("\n")
-        if head == _json_line(self._head).decode().rstrip("\n"):
+        if resume and f"{head}\n".encode() == self._head:
             for line in lines:
-                with suppress(ValueError, KeyError, TypeError):  # half a line, as a kill leaves it: made again
+                # Half a line, as a kill leaves it, or nonsense: its bin is made again.
+                with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     record = _bin_from_fields(json.loads(line))
                     finished[record.name] = record
         return finished
+
+
+def _journal_head(version: str, parameters: dict[str, Any], image_folder: str) -> bytes:
+    """First line of a journal: runs with the same one make the same bins."""
+    return _json_line(
+        {"journal": _FORMAT_VERSION, "pspfast": version, "parameters": parameters, "image_folder": image_folder}
+    )
 
 
 def _open_locked(path: str) -> int:
@@ -312,6 +332,9 @@ def _picture_fields(picture: PictureRecord) -> dict[str, Any]:
 
 
 def _picture_from_fields(fields: dict[str, Any]) -> PictureRecord:
+    for key, kind in (("name", str), ("source", str), ("source_bytes", int), ("source_modified_ns", int)):
+        if not isinstance(fields[key], kind):
+            raise TypeError(f"{key} must be {kind.__name__}, got {fields[key]!r}")
     return PictureRecord(
         fields["name"],
         fields["source"],

@@ -69,7 +69,6 @@ class Normalization:
 
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
-# A loop over pictures with the same constants makes their tables once.
 _normalization = functools.lru_cache(maxsize=16)(Normalization)
 
 
@@ -139,9 +138,9 @@ def letterbox(
     box = geometry if geometry is not None else Letterbox.fit(image.shape[:2], canvas, scale_up=scale_up)
     if out is None:
         out = np.empty((3, *box.canvas), np.float16 if dtype is None else dtype)
-    letterbox_into(
-        out, image, box, _normalization(_hashable(mean), _hashable(std), stats), pad_value, swap_channels, isa
-    )
+    if np.may_share_memory(out, image):
+        image = image.copy()
+    letterbox_into(out, image, box, _prepared(mean, std, stats), pad_value, swap_channels, isa)
     return out
 
 
@@ -167,7 +166,7 @@ def letterbox_into(
     # The kernel takes rows of packed pixels; a row stride of any kind is its business, other layouts are not.
     if image.strides[2] != 1 or image.strides[1] != 3:
         image = np.ascontiguousarray(image)
-    isa = _core.ACTIVE_ISA if isa is None else isa
+    isa = _core.active_isa() if isa is None else isa
     arguments = (geometry.resized, geometry.offset, normalization.normalizer, pad_value, swap_channels, isa)
     if out.dtype == np.float16:
         # Cython's buffers have no half type: fp16 crosses the border as its bits, here and nowhere else.
@@ -176,9 +175,12 @@ def letterbox_into(
         _core.letterbox_f32(image, out, *arguments)
 
 
-def _hashable(values: Sequence[float]) -> Sequence[float]:
-    """For the cache of normalizations; what cannot be is left for :class:`Normalization` to refuse."""
-    return tuple(values) if isinstance(values, (list, np.ndarray)) else values
+def _prepared(mean: Sequence[float], std: Sequence[float], stats: Stats) -> Normalization:
+    """A normalization, made once for a loop over pictures with the same constants."""
+    try:
+        return _normalization(tuple(mean), tuple(std), stats)
+    except TypeError:  # not even sequences of what can be hashed: refused with a reason there
+        return Normalization(mean, std, stats)
 
 
 def _check_image(image: object) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -76,24 +78,43 @@ def run(
             changed.notify_all()
 
     threads: list[threading.Thread] = []
-    try:
-        for number in range(workers):
-            thread = threading.Thread(target=loop, name=f"pspfast-{number}", daemon=True)
-            thread.start()  # may fail, and then ends those already there
-            threads.append(thread)
-        ended = False
-        while not ended:
+    with _interrupts_noted() as interrupts:
+        try:
+            for number in range(workers):
+                thread = threading.Thread(target=loop, name=f"pspfast-{number}", daemon=True)
+                thread.start()  # may fail, and then ends those already there
+                threads.append(thread)
+            ended = False
+            while not ended:
+                with changed:
+                    changed.wait_for(lambda: not running or 2 * len(done) >= most, timeout=_SECONDS_BETWEEN_LOOKS)
+                    ended, taken = not running, done[:]
+                    done.clear()
+                    changed.notify_all()
+                yield from taken
+                if interrupts:
+                    raise KeyboardInterrupt
+        finally:
+            # Whoever called owns what the workers use: they end first.
             with changed:
-                changed.wait_for(lambda: not running or 2 * len(done) >= most, timeout=_SECONDS_BETWEEN_LOOKS)
-                ended, taken = not running, done[:]
-                done.clear()
+                stop = True
                 changed.notify_all()
-            yield from taken
-    finally:
-        with changed:
-            stop = True
-            changed.notify_all()
-        for thread in threads:
-            thread.join()
+            for thread in threads:
+                thread.join()
     if errors:
         raise errors[0]
+
+
+@contextmanager
+def _interrupts_noted() -> Iterator[list[int]]:
+    """Note Ctrl-C in a list instead of raising it wherever the interpreter happens to be, even in the way out."""
+    noted: list[int] = []
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield noted  # somebody else's business
+        return
+    signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

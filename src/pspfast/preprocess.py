@@ -36,6 +36,9 @@ STAGES = ("decode", "letterbox", "write")
 # Outcomes are small: workers need not wait for them to be told.
 _AHEAD = 32
 
+_MOST_WORKERS = 1024
+_LARGEST_SIDE = 1 << 16  # of a canvas
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -59,6 +62,7 @@ class Summary:
         workers: threads.
         peak_memory: of the process, bytes.
         failures: pictures in no bin.
+        strays: bins in the folder that do not belong to the manifest.
         stopped: why the run ended before every picture was tried; empty if it did not.
     """
 
@@ -71,6 +75,7 @@ class Summary:
     workers: int
     peak_memory: int
     failures: tuple[Failure, ...]
+    strays: int
     stopped: str
 
     def __str__(self) -> str:
@@ -83,6 +88,8 @@ class Summary:
             f"{self.bytes_written / self.seconds / 1e6:.0f} MB/s",
             f"{stages} ({threads}); peak memory {self.peak_memory / 1e6:.0f} MB",
         ]
+        if self.strays:
+            lines.append(f"the folder has {self.strays} other .bin files, which the manifest does not name")
         if self.failures:
             lines.append(f"{len(self.failures)} failed:")
             lines += [f"  {failure.name}: {failure.reason}" for failure in self.failures]
@@ -160,8 +167,11 @@ def preprocess(
     started = time.perf_counter()
     parameters = _parameters(size, mean, std, stats, pad_value, scale_up, dtype, batch_size)
     workers = parallel.default_workers() if workers is None else workers
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
+    if not 1 <= workers <= _MOST_WORKERS:
+        raise ValueError(f"workers must be 1 to {_MOST_WORKERS}, got {workers}")
+    if not os.fspath(image_folder):
+        raise ValueError("the folder of pictures has an empty name")
+    pspfast.isa()  # a wrong PSPFAST_ISA is told before anything is touched
     source = os.path.abspath(image_folder)
     names, unusable = _names(source, split)
     jobs = _jobs(names, batch_size)
@@ -169,11 +179,11 @@ def preprocess(
     bin_bytes = math.prod(shape) * np.dtype(dtype).itemsize
 
     folder = folder_for_output(bin_folder)
-    with BinFolder(folder, parameters, resume=resume) as bins:
+    with BinFolder(folder, parameters, source, resume=resume) as bins:
         kept, to_do = [], []
         for job in jobs:
             record = bins.finished.get(job.bin_name)
-            if record is not None and record.names == job.names and bins.is_current(record, source, bin_bytes):
+            if record is not None and record.names == job.names and bins.is_current(record, bin_bytes):
                 kept.append(record)
             else:
                 to_do.append(job)
@@ -190,7 +200,7 @@ def preprocess(
             tally.fail(unusable)
             stopped = ""
             try:
-                for _, outcome in parallel.run(make_worker, to_do, workers, ahead=_AHEAD):
+                for _, outcome in parallel.run(make_worker, to_do, min(workers, len(to_do) or 1), ahead=_AHEAD):
                     tally.add(outcome)
                 records = tuple(tally.records[job.bin_name] for job in jobs if job.bin_name in tally.records)
                 failed = tuple((failure.name, failure.reason) for failure in tally.failures)
@@ -208,6 +218,7 @@ def preprocess(
         workers=workers,
         peak_memory=_peak_memory(),
         failures=tuple(tally.failures),
+        strays=sum(name.endswith(".bin") and name not in tally.records for name in os.listdir(folder)),
         stopped=stopped,
     )
 
@@ -230,8 +241,7 @@ class _Worker:
         self._normalization, self._pad_value, self._scale_up = normalization, pad_value, scale_up
         self._batch: NDArray[Any] = np.empty(shape, dtype)
         self._bytes = self._batch.data.cast("B")
-        with np.errstate(over="ignore"):  # a value too large for a half is padded with infinity
-            self._padding_is_zero = not any(self._batch.dtype.type(pad_value).tobytes())
+        self._padding_is_zero = not any(self._batch.dtype.type(pad_value).tobytes())
         self._reader = PictureReader(max_pixels)
 
     def __call__(self, job: _Job) -> _Outcome:
@@ -245,6 +255,7 @@ class _Worker:
                 failures.append(Failure(name, str(error)))
         record = BinRecord(job.bin_name, tuple(records))
         if not records:
+            self._bins.discard(job.bin_name)
             return _Outcome(record, tuple(failures), 0, seconds)
 
         before = time.perf_counter()
@@ -338,7 +349,11 @@ def _parameters(
         raise ValueError(f"dtype must be 'float16' or 'float32', got {dtype!r}")
     if not math.isfinite(pad_value):
         raise ValueError(f"pad_value must be finite, got {pad_value}")
-    canvas = Letterbox.fit(size, size).canvas
+    if dtype == "float16" and abs(pad_value) > float(np.finfo(np.float16).max):
+        raise ValueError(f"pad_value must fit float16, got {pad_value}; take dtype 'float32' (--dtype float32)")
+    canvas = Letterbox.fit((1, 1), size).canvas
+    if max(canvas) > _LARGEST_SIDE:
+        raise ValueError(f"size must be at most {_LARGEST_SIDE} on both axes, got {canvas}")
     normalization = ops.Normalization(mean, std, stats)
     return {
         "batch_size": int(batch_size),
@@ -377,7 +392,9 @@ def _names(source: str, split: str | os.PathLike[str] | None) -> tuple[list[str]
     owner: dict[str, str] = {}
     for name in candidates:
         key = stem(name)
-        if not key:
+        if not _can_be_a_file(name):
+            failures.append(Failure(name, f"{name!r} cannot be the name of a file here"))
+        elif not key:
             failures.append(Failure(name, f"{name!r} has nothing before its first dot to name a bin by"))
         elif key in owner:
             failures.append(Failure(name, f"{name!r} would have the same bin {key}.bin as {owner[key]!r}, not used"))
@@ -385,6 +402,13 @@ def _names(source: str, split: str | os.PathLike[str] | None) -> tuple[list[str]
             owner[key] = name
             names.append(name)
     return names, failures
+
+
+def _can_be_a_file(name: str) -> bool:
+    try:
+        return "\0" not in name and bool(os.fsencode(name))
+    except UnicodeEncodeError:
+        return False
 
 
 def _jobs(names: list[str], batch_size: int) -> list[_Job]:
