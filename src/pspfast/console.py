@@ -11,8 +11,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec, TextIO
 
 from pspfast.files import OutputError
 
@@ -83,16 +82,18 @@ def report(text: str) -> None:
             sys.stdout.reconfigure(errors="surrogateescape")
         print(text, flush=True)
     except BrokenPipeError:
-        _close_stdout()
+        _give_up(sys.stdout)
     except OSError as error:
-        _close_stdout()
+        _give_up(sys.stdout)
         raise OutputError("standard output", error) from error
 
 
 def tell(text: str) -> None:
     """Print a line that is not a result: progress, or what went wrong."""
-    with suppress(OSError):  # nobody reads it, or its disk is full: no reason to end the work
+    try:
         print(text, file=sys.stderr, flush=True)
+    except OSError:  # nobody reads it, or its disk is full: no reason to end the work
+        _give_up(sys.stderr)
 
 
 def _open_missing_streams() -> None:
@@ -106,9 +107,9 @@ def _open_missing_streams() -> None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
-def _close_stdout() -> None:
-    """Keep the interpreter from flushing what cannot be written once more as it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _give_up(stream: TextIO) -> None:
+    """Send a stream to nowhere; else the interpreter fails once more with what is left in its buffer as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _sentence(error: Exception) -> str:
