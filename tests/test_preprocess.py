@@ -436,6 +436,17 @@ def test_bad_splits(pictures: Path, tmp_path: Path) -> None:
     assert "3 failed:" in done.stdout
 
 
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_the_number_of_workers_changes_no_byte(pictures: Path, tmp_path: Path, workers: int) -> None:
+    for number in range(2, 9, 2):
+        (pictures / f"picture_{number:03d}.jpg").write_bytes(b"")
+    summary = stage.preprocess(pictures, tmp_path / "bins", workers=workers, batch_size=3)
+    assert [failure.name for failure in summary.failures] == [f"picture_{n:03d}.jpg" for n in range(2, 9, 2)]
+    stage.preprocess(pictures, tmp_path / "wanted", workers=3, batch_size=3)
+    for path in (tmp_path / "wanted").iterdir():
+        assert (tmp_path / "bins" / path.name).read_bytes() == path.read_bytes()
+
+
 def test_a_split_with_windows_line_ends_and_blank_lines_is_a_split(pictures: Path, tmp_path: Path) -> None:
     split = tmp_path / "val.txt"
     split.write_bytes(b"\r\npicture_000\r\n\r\npicture_001\r\n\r\n")

@@ -202,6 +202,9 @@ def preprocess(
             try:
                 for _, outcome in parallel.run(make_worker, to_do, min(workers, len(to_do) or 1), ahead=_AHEAD):
                     tally.add(outcome)
+                # In the split's order, whichever worker was first.
+                place = {name: index for index, name in enumerate(names)}
+                tally.failures.sort(key=lambda failure: place.get(failure.name, len(names)))
                 records = tuple(tally.records[job.bin_name] for job in jobs if job.bin_name in tally.records)
                 failed = tuple((failure.name, failure.reason) for failure in tally.failures)
                 bins.finish(Manifest(parameters, source, records, failed, pspfast.__version__))
