@@ -6,12 +6,12 @@ namespace {
 
 constexpr KernelTable built[] = {
 #if defined(__x86_64__)
-    {Isa::avx512, "avx512", &letterbox_avx512},
-    {Isa::avx2, "avx2", &letterbox_avx2},
+    {Isa::avx512, "avx512", &letterbox_avx512, &masks_avx512},
+    {Isa::avx2, "avx2", &letterbox_avx2, &masks_avx2},
 #elif defined(__aarch64__)
-    {Isa::neon, "neon", &letterbox_neon},
+    {Isa::neon, "neon", &letterbox_neon, &masks_neon},
 #endif
-    {Isa::scalar, "scalar", &letterbox_scalar},
+    {Isa::scalar, "scalar", &letterbox_scalar, &masks_scalar},
 };
 
 constexpr const char* known[] = {"scalar", "avx2", "avx512", "neon"};

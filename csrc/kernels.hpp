@@ -12,7 +12,8 @@ enum class Status : int {
     ok = 0,
     bad_shape,            // a size below 1, or one too large for 32-bit pixel arithmetic
     bad_placement,        // the resized picture does not lie inside the canvas
-    workspace_too_small,  // fewer bytes than letterbox_workspace() asked for
+    workspace_too_small,  // fewer bytes than letterbox_workspace() or mask_workspace() asked for
+    value_out_of_range,   // a mask holds a value that the output's type cannot
 };
 
 enum class Isa : int { scalar = 0, avx2, avx512, neon };
@@ -88,16 +89,78 @@ Status letterbox(const KernelTable& kernels, const PictureView& picture, const P
                  const Normalization& normalization, Channels channels, float pad_value, Element element, void* out,
                  void* workspace, std::size_t workspace_bytes);
 
+// ---- masks: unpad and confusion ----------------------------------------------------------------
+
+enum class Integer : int { u8 = 0, i16, i32, i64 };
+
+// height x width class indices, packed in a row; rows `row_stride` bytes apart (may be negative).
+struct MaskView {
+    const void* data;
+    Integer type;
+    std::int64_t height, width;
+    std::ptrdiff_t row_stride;
+};
+
+struct MutableMaskView {
+    void* data;
+    Integer type;
+    std::int64_t height, width;
+    std::ptrdiff_t row_stride;
+};
+
+// The part of a mask that holds the picture.
+struct Crop {
+    std::int64_t top, left, height, width;
+};
+
+// The row operation on masks that is worth an instruction set of its own, one for each element size: 1, 2, 4, 8 bytes.
+// (Gathers are not: on Zen 1 and 5 they are no faster than loads one by one.)
+struct MaskRows {
+    // Bit x of `ends` (64 a word, the last one filled up with zeros) is set where a run ends: row[x] != row[x + 1]. The
+    // bit of the last value is set.
+    void (*run_ends[4])(const void* row, std::int64_t count, std::uint64_t* ends);
+};
+
+// What becomes of the values of labels and predictions. Rows of the counts are truth, columns prediction.
+struct Classes {
+    std::int64_t count;          // C
+    const std::int32_t* row_of;  // row of each label from 0 to labels - 1: a class, C (ignored) or C + 1 (invalid)
+    std::int64_t labels;
+    std::int64_t ignore;  // a label beyond the table that is ignored; all others beyond it are invalid
+};
+
+// Bytes of workspace that unpad() and confusion() need for an output, or labels, of this width.
+std::size_t mask_workspace(std::int64_t width);
+
+// `crop` of the mask to the size of `out`, nearest by PyTorch's rule: min(int(floorf(i * (float(in) / out))), in - 1).
+// `out` is u8 or i32; what it cannot hold is an error and `out` is then unspecified.
+Status unpad(const MaskView& mask, const Crop& crop, const MutableMaskView& out, void* workspace,
+             std::size_t workspace_bytes);
+
+// Count the pixels of `labels` against `crop` of `preds` brought to their size as unpad() does. `counts` is
+// (C + 2) x (C + 1), added to: rows are the classes, ignored and invalid labels; columns the classes and invalid
+// predictions. Every pixel is in exactly one cell.
+Status confusion(const KernelTable& kernels, const MaskView& preds, const Crop& crop, const MaskView& labels,
+                 const Classes& classes, std::int64_t* counts, void* workspace, std::size_t workspace_bytes);
+
+// The same for class numbers that make `counts` too large: runs of equal cells, at most one a pixel, as cell numbers
+// and lengths; `*runs` is set to how many.
+Status confusion_runs(const KernelTable& kernels, const MaskView& preds, const Crop& crop, const MaskView& labels,
+                      const Classes& classes, std::int64_t* cells, std::int64_t* lengths, std::int64_t* runs,
+                      void* workspace, std::size_t workspace_bytes);
+
 // ---- dispatch ----------------------------------------------------------------------------------
 
 struct KernelTable {
     Isa isa;
     const char* name;
     const LetterboxRows* letterbox;
+    const MaskRows* masks;
 };
 
 // Each ISA file defines its rows; which of the files are built depends on the target.
 extern const LetterboxRows letterbox_scalar, letterbox_avx2, letterbox_avx512, letterbox_neon;
+extern const MaskRows masks_scalar, masks_avx2, masks_avx512, masks_neon;
 
 // True if this CPU has the instructions and this OS saves their registers.
 bool cpu_runs(Isa isa);

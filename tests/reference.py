@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
@@ -9,6 +10,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
+
+    from pspfast import Letterbox
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -75,3 +78,44 @@ def _known(pixels: Any, what: object) -> NDArray[np.uint8]:
 def bits(array: NDArray[Any]) -> NDArray[Any]:
     """The same memory as unsigned integers, so that -0.0 differs from 0.0."""
     return array.view(np.uint16 if array.itemsize == 2 else np.uint32)
+
+
+# ---- masks ----
+
+
+@dataclass(frozen=True)
+class Confusion:
+    counts: NDArray[np.int64]
+    invalid_predictions: NDArray[np.int64]
+    ignored: int
+    invalid_labels: int
+
+
+def confusion(preds: NDArray[Any], target: NDArray[Any], classes: int, ignore_index: int) -> Confusion:
+    """Pixel by pixel, in words."""
+    counts = np.zeros((classes, classes), np.int64)
+    invalid_predictions = np.zeros(classes, np.int64)
+    ignored = invalid_labels = 0
+    for pred, label in zip(preds.reshape(-1).tolist(), target.reshape(-1).tolist(), strict=True):
+        if label == ignore_index:
+            ignored += 1
+        elif not 0 <= label < classes:
+            invalid_labels += 1
+        elif not 0 <= pred < classes:
+            invalid_predictions[label] += 1
+        else:
+            counts[label, pred] += 1
+    return Confusion(counts, invalid_predictions, ignored, invalid_labels)
+
+
+def unpad(mask: NDArray[Any], geometry: Letterbox) -> NDArray[Any]:
+    """Crop, then nearest by PyTorch's formula, in its float32."""
+    (top, left), (height, width) = geometry.offset, geometry.resized
+    rows, columns = (nearest(side, to) for side, to in zip((height, width), geometry.picture, strict=True))
+    return mask[top : top + height, left : left + width][np.ix_(rows, columns)]
+
+
+def nearest(side: int, to: int) -> NDArray[np.int64]:
+    scale = np.float32(side) / np.float32(to)
+    index: NDArray[np.int64] = np.floor(np.arange(to, dtype=np.float32) * scale).astype(np.int64)
+    return np.minimum(index, side - 1)

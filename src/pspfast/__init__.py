@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from pspfast.images import PictureError as PictureError
     from pspfast.images import imread as imread
     from pspfast.images import picture_size as picture_size
+    from pspfast.metrics import ConfusionMatrix as ConfusionMatrix
     from pspfast.ops import IMAGENET_MEAN as IMAGENET_MEAN
     from pspfast.ops import IMAGENET_STD as IMAGENET_STD
     from pspfast.ops import letterbox as letterbox
+    from pspfast.ops import unpad as unpad
 
 __version__ = "0.1.0"
 
 # Public name -> the module that defines it.
 _HOME = {
+    "ConfusionMatrix": "metrics",
     "IMAGENET_MEAN": "ops",
     "IMAGENET_STD": "ops",
     "Letterbox": "geometry",
@@ -33,9 +36,13 @@ _HOME = {
     "imread": "images",
     "letterbox": "ops",
     "picture_size": "images",
+    "unpad": "ops",
 }
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Letterbox", "PictureError", "imread", "isa", "letterbox", "picture_size"]
+__all__ = [
+    "IMAGENET_MEAN", "IMAGENET_STD", "ConfusionMatrix", "Letterbox", "PictureError",
+    "imread", "isa", "letterbox", "picture_size", "unpad",
+]  # fmt: skip
 
 
 def isa() -> dict[str, Any]:

@@ -1,6 +1,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+Mask = NDArray[np.uint8] | NDArray[np.int16] | NDArray[np.int32] | NDArray[np.int64]
+
 RUNNABLE_ISAS: tuple[str, ...]
 KNOWN_ISAS: tuple[str, ...]
 
@@ -29,3 +31,27 @@ def letterbox_f32(
     reverse_channels: bool,
     isa: str,
 ) -> None: ...
+
+class LabelRows:
+    def __init__(self, count: int, row_of: NDArray[np.int32], ignore: int) -> None: ...
+
+def unpad_mask(mask: Mask, out: Mask, offset: tuple[int, int], size: tuple[int, int]) -> None: ...
+def count_confusion(
+    preds: Mask,
+    target: Mask,
+    offset: tuple[int, int],
+    size: tuple[int, int],
+    classes: LabelRows,
+    counts: NDArray[np.int64],
+    isa: str,
+) -> None: ...
+def list_confusion_runs(
+    preds: Mask,
+    target: Mask,
+    offset: tuple[int, int],
+    size: tuple[int, int],
+    classes: LabelRows,
+    cells: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    isa: str,
+) -> int: ...

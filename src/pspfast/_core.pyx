@@ -2,7 +2,8 @@
 """The one binding to the kernels: check, drop the GIL, call, raise. No arithmetic, no defaults."""
 import os
 
-from libc.stdint cimport uint8_t, uint16_t
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 from libc.stdlib cimport free
 from posix.stdlib cimport posix_memalign
 
@@ -120,3 +121,134 @@ def letterbox_f32(const uint8_t[:, :, :] image not None, float[:, :, ::1] out no
         raise ValueError("out must be (3, height, width) and not empty")
     _run(image, &out[0, 0, 0], core.Element.f32, _placement(out.shape[1], out.shape[2], resized, offset), normalizer,
          pad_value, reverse_channels, isa)
+
+
+cdef class _Mask:
+    """A held buffer of a (height, width) array of integers."""
+
+    cdef Py_buffer buffer
+    cdef core.MaskView view
+    cdef bint held
+
+    def __cinit__(self, array, bint writable=False):
+        self.held = False
+        PyObject_GetBuffer(array, &self.buffer, PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+        self.held = True
+        if self.buffer.ndim != 2 or (self.buffer.shape[1] > 1 and self.buffer.strides[1] != self.buffer.itemsize):
+            raise ValueError("a mask must be (height, width) with the values of a row packed")
+        kind = (<bytes> self.buffer.format).decode()
+        if kind == "B":
+            self.view.type = core.Integer.u8
+        elif kind in "hilq" and self.buffer.itemsize == 2:
+            self.view.type = core.Integer.i16
+        elif kind in "hilq" and self.buffer.itemsize == 4:
+            self.view.type = core.Integer.i32
+        elif kind in "hilq" and self.buffer.itemsize == 8:
+            self.view.type = core.Integer.i64
+        else:
+            raise TypeError(f"a mask must hold uint8, int16, int32 or int64, got the buffer format {kind!r}")
+        self.view.data = self.buffer.buf
+        self.view.height, self.view.width = self.buffer.shape[0], self.buffer.shape[1]
+        self.view.row_stride = self.buffer.strides[0]
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.buffer)
+
+
+cdef void* _mask_scratch(int64_t width, size_t* size) except NULL:
+    cdef void* scratch = NULL
+    size[0] = core.mask_workspace(width)
+    if posix_memalign(&scratch, 64, size[0] + 64) != 0:
+        raise MemoryError(f"no memory for {size[0]} bytes of scratch")
+    return scratch
+
+
+cdef core.Crop _crop(tuple offset, tuple size):
+    cdef core.Crop crop
+    crop.top, crop.left = offset
+    crop.height, crop.width = size
+    return crop
+
+
+cdef int _check_masks(core.Status status, _Mask mask, core.Crop crop, int64_t height, int64_t width) except -1:
+    if status == core.Status.ok:
+        return 0
+    sizes = f"mask {mask.view.height}x{mask.view.width}, crop {crop.height}x{crop.width}, result {height}x{width}"
+    if status == core.Status.bad_shape:
+        raise ValueError(f"a side is out of range (1 to 2**28): {sizes}")
+    if status == core.Status.bad_placement:
+        raise ValueError(f"the crop at row {crop.top}, column {crop.left} does not lie inside the mask: {sizes}")
+    if status == core.Status.value_out_of_range:
+        raise OverflowError("the mask holds values that the result cannot")
+    raise RuntimeError(f"mask kernel: unexpected status {<int> status}")
+
+
+def unpad_mask(mask, out, tuple offset not None, tuple size not None):
+    cdef _Mask source = _Mask(mask), target = _Mask(out, True)
+    cdef core.Crop crop = _crop(offset, size)
+    cdef core.MutableMaskView result
+    result.data, result.type = target.buffer.buf, target.view.type
+    result.height, result.width, result.row_stride = target.view.height, target.view.width, target.view.row_stride
+    cdef size_t scratch_bytes
+    cdef void* scratch = _mask_scratch(result.width, &scratch_bytes)
+    cdef core.Status status
+    with nogil:
+        status = core.unpad(source.view, crop, result, scratch, scratch_bytes)
+        free(scratch)
+    _check_masks(status, source, crop, result.height, result.width)
+
+
+cdef class LabelRows:
+    """Rows that labels are counted in, checked once; read-only, so threads may share it."""
+
+    cdef core.Classes view
+    cdef const int32_t[::1] row_of
+
+    def __cinit__(self, int64_t count, const int32_t[::1] row_of not None, int64_t ignore):
+        cdef Py_ssize_t i
+        if count < 1 or count >= 1 << 30:
+            raise ValueError(f"the number of classes is out of range: {count}")
+        for i in range(row_of.shape[0]):
+            if row_of[i] < 0 or row_of[i] > count + 1:
+                raise ValueError(f"label {i} would be counted in row {row_of[i]}, of {count + 2}")
+        self.row_of = row_of
+        self.view.count, self.view.labels, self.view.ignore = count, row_of.shape[0], ignore
+        self.view.row_of = &row_of[0] if row_of.shape[0] else NULL
+
+
+def count_confusion(preds, target, tuple offset not None, tuple size not None, LabelRows classes not None,
+              int64_t[:, ::1] counts not None, str isa not None):
+    cdef const core.KernelTable* table = _table(isa)
+    cdef _Mask source = _Mask(preds), labels = _Mask(target)
+    cdef core.Crop crop = _crop(offset, size)
+    if counts.shape[0] != classes.view.count + 2 or counts.shape[1] != classes.view.count + 1:
+        raise ValueError("counts must be (num_classes + 2, num_classes + 1)")
+    cdef size_t scratch_bytes
+    cdef void* scratch = _mask_scratch(labels.view.width, &scratch_bytes)
+    cdef core.Status status
+    with nogil:
+        status = core.confusion(table[0], source.view, crop, labels.view, classes.view, &counts[0, 0], scratch,
+                                scratch_bytes)
+        free(scratch)
+    _check_masks(status, source, crop, labels.view.height, labels.view.width)
+
+
+def list_confusion_runs(preds, target, tuple offset not None, tuple size not None, LabelRows classes not None,
+                   int64_t[::1] cells not None, int64_t[::1] lengths not None, str isa not None):
+    cdef const core.KernelTable* table = _table(isa)
+    cdef _Mask source = _Mask(preds), labels = _Mask(target)
+    cdef core.Crop crop = _crop(offset, size)
+    cdef int64_t pixels = labels.view.height * labels.view.width
+    if cells.shape[0] < pixels or lengths.shape[0] < pixels or pixels == 0:
+        raise ValueError(f"cells and lengths must have room for {pixels} runs, and there must be pixels")
+    cdef size_t scratch_bytes
+    cdef int64_t runs = 0
+    cdef void* scratch = _mask_scratch(labels.view.width, &scratch_bytes)
+    cdef core.Status status
+    with nogil:
+        status = core.confusion_runs(table[0], source.view, crop, labels.view, classes.view, &cells[0], &lengths[0],
+                                     &runs, scratch, scratch_bytes)
+        free(scratch)
+    _check_masks(status, source, crop, labels.view.height, labels.view.width)
+    return runs

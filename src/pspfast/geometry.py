@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Letterbox"]
+__all__ = ["CropRule", "Letterbox"]
+
+CropRule = Literal["exact", "reference"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,31 @@ class Letterbox:
             (y - self.offset[0] + 0.5) * (self.picture[0] / self.resized[0]) - 0.5,
             (x - self.offset[1] + 0.5) * (self.picture[1] / self.resized[1]) - 0.5,
         )
+
+    def crop(self, rule: CropRule = "exact") -> tuple[tuple[int, int], tuple[int, int]]:
+        """``(top, left), (height, width)`` of the canvas to take for the picture.
+
+        Args:
+            rule: ``"exact"`` is where the picture is. ``"reference"`` is what the published postprocessing script
+                takes, ``int((H - h * scale) // 2)`` on both sides: where the padding is odd a row or column too many,
+                and with the canvas sides swapped for the columns, which only a square canvas survives.
+
+        Raises:
+            ValueError: another rule, or the reference rule leaves nothing of this canvas.
+        """
+        if rule == "exact":
+            return self.offset, self.resized
+        if rule != "reference":
+            raise ValueError(f"rule must be 'exact' or 'reference', got {rule!r}")
+        scale = min(self.canvas[1] / self.picture[1], self.canvas[0] / self.picture[0])
+        # A rounding error may take them below zero, where the floor would be -1.
+        top = max(int((self.canvas[0] - self.picture[0] * scale) // 2), 0)
+        left = max(int((self.canvas[1] - self.picture[1] * scale) // 2), 0)
+        rows = range(self.canvas[0])[top : self.canvas[1] - top]
+        columns = range(self.canvas[1])[left : self.canvas[0] - left]
+        if not rows or not columns:
+            raise ValueError(f"the reference rule leaves nothing of a canvas {self.canvas} for {self.picture}")
+        return (top, left), (len(rows), len(columns))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, as they stand in ``manifest.json``."""

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pspfast import _core
-from pspfast.geometry import Letterbox
+from pspfast.geometry import CropRule, Letterbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["DEFAULT_SIZE", "IMAGENET_MEAN", "IMAGENET_STD", "Normalization", "letterbox", "letterbox_into"]
+__all__ = [
+    "DEFAULT_SIZE", "IMAGENET_MEAN", "IMAGENET_STD", "Normalization",
+    "check_canvas", "integers", "letterbox", "letterbox_into", "unpad",
+]  # fmt: skip
 
 Triple = tuple[float, float, float]
 Stats = Literal["float16", "exact"]
@@ -173,6 +176,117 @@ def letterbox_into(
         _core.letterbox_f16(image, out.view(np.uint16), *arguments)
     else:
         _core.letterbox_f32(image, out, *arguments)
+
+
+def unpad(
+    mask: NDArray[Any],
+    geometry: Letterbox,
+    *,
+    rule: CropRule = "exact",
+    dtype: DTypeLike | None = None,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Bring a letterboxed mask back to its picture's size, without its padding.
+
+    Nearest by PyTorch's rule, ``src = min(int(floorf(dst * (float)in / out)), in - 1)`` in float32, as
+    ``torch.nn.functional.interpolate(mode="nearest")``; a picture that was not scaled is only cropped.
+
+    Args:
+        mask: ``(H, W)`` class indices, of the canvas; any integer type, any strides.
+        geometry: the picture's letterbox.
+        rule: which part of the canvas is taken, see :meth:`Letterbox.crop`.
+        dtype: ``uint8`` or ``int32``; if left out that of ``out``, else ``uint8`` for uint8 masks and ``int32``.
+        out: ``(h, w)`` uint8 or int32, rows packed; written in full and returned.
+
+    Raises:
+        TypeError: a mask that is not of integers, an ``out`` or ``dtype`` of another type.
+        ValueError: a shape that does not fit the geometry, a value that the result's type cannot hold.
+
+    Example:
+        >>> import numpy as np
+        >>> box = Letterbox.fit((3, 4), (8, 8))  # enlarged to 6 x 8, one row of padding above and below
+        >>> mask = np.arange(64).reshape(8, 8)
+        >>> unpad(mask, box)
+        array([[ 8, 10, 12, 14],
+               [24, 26, 28, 30],
+               [40, 42, 44, 46]], dtype=int32)
+    """
+    mask = integers("mask", mask)
+    check_canvas(mask, geometry)
+    if out is None:
+        wanted = np.dtype((np.uint8 if mask.dtype == np.uint8 else np.int32) if dtype is None else dtype)
+        if wanted not in (np.uint8, np.int32):
+            raise TypeError(f"dtype must be uint8 or int32, got {wanted}")
+        out = np.empty(geometry.picture, wanted)
+    else:
+        _check_mask_out(out, geometry.picture, dtype)
+    try:
+        _core.unpad_mask(mask, out, *geometry.crop(rule))
+    except OverflowError:
+        raise ValueError(
+            f"the mask holds values from {mask.min()} to {mask.max()}, which {out.dtype} cannot hold"
+        ) from None
+    return out
+
+
+def integers(name: str, values: Any) -> NDArray[Any]:
+    """Class indices as an array that the kernels read: uint8, int16, int32 or int64, the last axis packed.
+
+    NumPy arrays and CPU tensors (anything with DLPack or ``__array__``) are taken without a copy where their type and
+    layout allow.
+
+    Raises:
+        TypeError: not an array, not on the CPU, or not of integers.
+    """
+    if not isinstance(values, np.ndarray):
+        values = _from_tensor(name, values)
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind == "b":
+        values = values.view(np.uint8)
+    elif kind not in "iu":
+        raise TypeError(f"{name} must hold integers, class indices, got {values.dtype}")
+    elif (kind, size) in (("i", 1), ("u", 2), ("u", 4)):
+        values = values.astype(np.dtype(f"i{2 * size}"))
+    elif (kind, size) == ("u", 8):
+        values = np.minimum(values, np.uint64(np.iinfo(np.int64).max)).astype(np.int64)  # beyond any class either way
+    if not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
+    if not values.flags.aligned or (values.ndim and values.shape[-1] > 1 and values.strides[-1] != values.itemsize):
+        values = values.copy(order="C")
+    array: NDArray[Any] = values
+    return array
+
+
+def check_canvas(mask: NDArray[Any], geometry: Letterbox) -> None:
+    """Raise ValueError unless a mask has the geometry's canvas."""
+    if mask.shape != geometry.canvas:
+        raise ValueError(f"the mask is {mask.shape}, the canvas of its geometry {geometry.canvas}")
+
+
+def _from_tensor(name: str, values: Any) -> NDArray[Any]:
+    if hasattr(values, "__dlpack__"):
+        try:
+            return np.from_dlpack(values)
+        except (BufferError, RuntimeError, TypeError, ValueError):
+            pass  # of a type or on a device that NumPy does not take; the other protocol says which, in words
+    if not hasattr(values, "__array__"):
+        raise TypeError(f"{name} must be an array of integers, got {type(values).__name__}")
+    try:
+        return np.asarray(values)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(f"{name} cannot be read as an array on the CPU: {error}") from error
+
+
+def _check_mask_out(out: object, size: tuple[int, int], dtype: DTypeLike | None) -> None:
+    if not isinstance(out, np.ndarray) or out.dtype not in (np.uint8, np.int32):
+        kind = f"an array of {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise TypeError(f"out must be a uint8 or int32 array (h, w), got {kind}")
+    if dtype is not None and out.dtype != dtype:
+        raise TypeError(f"out is {out.dtype}, dtype says {np.dtype(dtype)}")
+    if out.shape != size:
+        raise ValueError(f"out must have the picture's shape {size}, got {out.shape}")
+    if not (out.flags.writeable and out.flags.aligned) or (size[1] > 1 and out.strides[1] != out.itemsize):
+        raise ValueError("out must be writeable and aligned, the values of a row packed")
 
 
 def _prepared(mean: Sequence[float], std: Sequence[float], stats: Stats) -> Normalization:

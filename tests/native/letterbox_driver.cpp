@@ -56,7 +56,7 @@ std::vector<KernelTable> tables() {
     std::vector<KernelTable> found;
     for (std::size_t i = 0; const KernelTable* table = runnable_kernels(i); ++i) found.push_back(*table);
 #if defined(PSPFAST_EMULATE_AVX512)
-    if (!cpu_runs(Isa::avx512)) found.push_back({Isa::avx512, "avx512", &letterbox_avx512});
+    if (!cpu_runs(Isa::avx512)) found.push_back({Isa::avx512, "avx512", &letterbox_avx512, &masks_avx512});
 #endif
     return found;
 }
@@ -413,6 +413,80 @@ void check_refusals(const KernelTable& table) {
     expect(Status::workspace_too_small, "one byte of workspace missing", view, place, 1);
 }
 
+// ---- masks ----
+
+// Runs and noise of every element size, in blocks whose end is watched; the words behind the last must stay as they
+// are.
+void check_run_ends(const KernelTable& table) {
+    Random random{20260101};
+    for (std::int64_t count = 1; count <= 400; ++count) {
+        for (int kind = 0; kind < 4; ++kind) {
+            const std::int64_t size = INT64_C(1) << kind, words = (count + 63) / 64;
+            const Block row(count * size);
+            unsigned char value = 0;
+            for (std::int64_t x = 0; x < count; ++x) {
+                // Neighbours that differ in one byte only, each in its turn.
+                if (random.below(1 + count % 9) == 0) ++value;
+                std::memset(row.begin() + x * size, 7, static_cast<std::size_t>(size));
+                row.begin()[x * size + value % size] = value;
+            }
+            const Block wanted(8 * words), got(8 * words);
+            got.fill(untouched);
+            std::snprintf(current_call, sizeof current_call, "%s: run_ends out of bounds: %" PRId64 " of %" PRId64 "\n",
+                          table.name, count, size);
+            masks_scalar.run_ends[kind](row.begin(), count, reinterpret_cast<std::uint64_t*>(wanted.begin()));
+            table.masks->run_ends[kind](row.begin(), count, reinterpret_cast<std::uint64_t*>(got.begin()));
+            if (std::memcmp(wanted.begin(), got.begin(), wanted.bytes()) != 0)
+                fail("%s: run_ends of %d values of %d bytes\n", table.name, int(count), int(size));
+        }
+    }
+}
+
+// unpad and confusion of one made-up mask with the memory they may touch, and no more.
+void check_mask_calls(const KernelTable& table) {
+    Random random{7};
+    for (int i = 0; i < 300; ++i) {
+        const std::int64_t height = 1 + random.below(20), width = 1 + random.below(150);
+        const std::int64_t crop_height = 1 + random.below(height), crop_width = 1 + random.below(width);
+        const Crop crop{random.below(height - crop_height + 1), random.below(width - crop_width + 1), crop_height,
+                        crop_width};
+        const std::int64_t out_height = random.below(2) ? crop_height : 1 + random.below(30);
+        const std::int64_t out_width = random.below(2) ? crop_width : 1 + random.below(200);
+        const auto type = static_cast<Integer>(random.below(4));
+        const std::int64_t size = INT64_C(1) << int(type);
+        const Block mask(height * width * size), labels(out_height * out_width), out(out_height * out_width);
+        mask.fill(0);
+        for (std::int64_t x = 0; x < height * width; ++x)
+            mask.begin()[x * size] = static_cast<unsigned char>(random.below(5) + x / 40 % 3);
+        for (unsigned char& label : labels) label = static_cast<unsigned char>(random.below(9));
+        const Block workspace(static_cast<std::int64_t>(mask_workspace(out_width)));
+        std::snprintf(current_call, sizeof current_call, "%s: unpad or confusion out of bounds, case %d\n", table.name,
+                      i);
+        const MaskView view{mask.begin(), type, height, width, width * size};
+        const Status unpadded = unpad(view, crop, {out.begin(), Integer::u8, out_height, out_width, out_width},
+                                      workspace.begin(), workspace.bytes());
+
+        constexpr std::int32_t row_of[] = {0, 1, 2, 3, 4, 5, 5};  // of five classes; label 5 and 6 ignored, 7 too
+        const Classes classes{5, row_of, 7, 7};
+        const Block counts(7 * 6 * 8), wanted(7 * 6 * 8);
+        counts.fill(0);
+        wanted.fill(0);
+        auto* cells = reinterpret_cast<std::int64_t*>(wanted.begin());
+        for (std::int64_t x = 0; x < out_height * out_width; ++x) {
+            const int label = labels.begin()[x], pred = out.begin()[x];
+            const int row = label < 7 ? row_of[label] : label == 7 ? 5 : 6;
+            ++cells[row * 6 + (pred < 5 ? pred : 5)];
+        }
+        const Status counted =
+            confusion(table, view, crop, {labels.begin(), Integer::u8, out_height, out_width, out_width}, classes,
+                      reinterpret_cast<std::int64_t*>(counts.begin()), workspace.begin(), workspace.bytes());
+        if (unpadded != Status::ok || counted != Status::ok)
+            fail("%s: case %d: status %d, %d\n", table.name, i, int(unpadded), int(counted));
+        if (std::memcmp(counts.begin(), wanted.begin(), counts.bytes()) != 0)
+            fail("%s: case %d: counts differ\n", table.name, i);
+    }
+}
+
 // ---- half_from_float ----
 
 float float_from_bits(std::uint32_t bits) {
@@ -502,6 +576,8 @@ int run_matrix() {
     for (const KernelTable& table : all) {
         check_constants(table);
         check_refusals(table);
+        check_run_ends(table);
+        check_mask_calls(table);
     }
     check_halves();
     Matrix matrix(all);

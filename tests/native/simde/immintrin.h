@@ -65,3 +65,7 @@ inline __m256i cvtps_ph(__m512 values) {
 #define _MM_FROUND_NO_EXC SIMDE_MM_FROUND_NO_EXC
 #define _MM_PERM_BBBB 0x55
 #define _MM_PERM_DDDD 0xFF
+
+#if !defined(_mm512_cmpeq_epi16_mask)  // not in SIMDe 0.7
+#define _mm512_cmpeq_epi16_mask(a, b) (simde_mm512_cmpge_epi16_mask(a, b) & simde_mm512_cmpge_epi16_mask(b, a))
+#endif

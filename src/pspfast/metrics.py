@@ -1,0 +1,464 @@
+"""Confusion matrices and the scores that follow from them. Needs NumPy only.
+
+Every score is a function of the counts, so one accumulated matrix gives the numbers of every library; they differ in
+what they make of classes that do not occur (``absent``).
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pspfast import _core, ops
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from pspfast.geometry import CropRule, Letterbox
+
+__all__ = ["Absent", "Areas", "ConfusionMatrix"]
+
+Absent = Literal["nan", "zero", "one", "skip_no_truth"]
+
+# A table of 512 classes is 2 MB: cheap enough to count a picture in one of its own and add it when it is whole.
+_MOST_PRIVATE_CLASSES = 512
+# Beyond this (256 MB) only the cells that occur are kept.
+_MOST_DENSE_CLASSES = 5_790
+_MOST_CLASSES = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class Areas:
+    """Pixels by class, all ``(num_classes,)`` int64: what every score but the matrix itself is made of.
+
+    Attributes:
+        intersection: labelled and predicted as the class.
+        truth: labelled as the class, whatever was predicted.
+        predicted: predicted as the class where the label is a class.
+    """
+
+    intersection: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+
+    def iou(self, absent: Absent = "nan") -> NDArray[np.float64]:
+        """Intersection over union of each class (Jaccard index)."""
+        return self._ratio(self.intersection, self.truth + self.predicted - self.intersection, absent)
+
+    def dice(self, absent: Absent = "nan") -> NDArray[np.float64]:
+        """Dice coefficient of each class, which is its F1 score."""
+        return self._ratio(2 * self.intersection, self.truth + self.predicted, absent)
+
+    def recall(self, absent: Absent = "nan") -> NDArray[np.float64]:
+        """Share of the class's pixels that were predicted so: mmsegmentation's ``Acc``."""
+        return self._ratio(self.intersection, self.truth, absent)
+
+    def precision(self, absent: Absent = "nan") -> NDArray[np.float64]:
+        """Share of the pixels predicted as the class that are."""
+        return self._ratio(self.intersection, self.predicted, absent)
+
+    def pixel_accuracy(self) -> float:
+        """Share of all labelled pixels that were predicted right (``aAcc``); NaN if there are none."""
+        total = int(self.truth.sum())
+        return int(self.intersection.sum()) / total if total else math.nan
+
+    def frequency_weighted_iou(self) -> float:
+        """Mean IoU weighted with the share of each class in the truth; NaN if there are no labelled pixels."""
+        total = int(self.truth.sum())
+        return float(self.truth @ self.iou("zero")) / total if total else math.nan
+
+    def kappa(self) -> float:
+        """Cohen's kappa: agreement beyond what chance would give; NaN where chance alone agrees."""
+        total = int(self.truth.sum())
+        if not total:
+            return math.nan
+        chance = float((self.truth / total) @ (self.predicted / total))
+        return (self.pixel_accuracy() - chance) / (1 - chance) if chance != 1 else math.nan
+
+    def _ratio(
+        self, numerator: NDArray[np.int64], denominator: NDArray[np.int64], absent: Absent
+    ) -> NDArray[np.float64]:
+        if absent not in ("nan", "zero", "one", "skip_no_truth"):
+            raise ValueError(f"absent must be 'nan', 'zero', 'one' or 'skip_no_truth', got {absent!r}")
+        present = denominator != 0
+        values = np.full(len(numerator), {"zero": 0.0, "one": 1.0}.get(absent, math.nan))
+        np.divide(numerator, denominator, out=values, where=present)
+        if absent == "skip_no_truth":
+            values[self.truth == 0] = math.nan
+        return values
+
+
+def mean(values: NDArray[np.float64]) -> float:
+    """Mean of the values that are not NaN; NaN if there are none."""
+    valid = values[~np.isnan(values)]
+    return float(valid.mean()) if len(valid) else math.nan
+
+
+class ConfusionMatrix:
+    """Counts pixels by true and predicted class; rows are truth, columns prediction.
+
+    Every pixel lands in exactly one place: a pair of classes, ``ignored`` (whatever was predicted there),
+    ``invalid_labels``, or ``invalid_predictions`` of its true class. Counts are int64.
+
+    Args:
+        num_classes: 1 to 65,535. Up to 5,790 a full table is kept, beyond that the cells that occur.
+        ignore_index: label of pixels that do not count; ``None`` for none.
+        label_map: new label of each old one; all at once, so ``{0: 1, 1: 0}`` swaps. Others stay.
+        reduce_zero_label: after ``label_map``, 0 becomes 255 and every other label one less (255 stays), as in
+            mmsegmentation.
+        isa: one of ``pspfast.isa()["runnable"]``; the best one, or ``PSPFAST_ISA``, if left out.
+
+    Raises:
+        ValueError: a number of classes or a label that is out of range.
+
+    Threads may update one matrix at the same time.
+
+    Example:
+        >>> import numpy as np
+        >>> matrix = ConfusionMatrix(3)
+        >>> matrix.update(preds=np.array([[0, 1], [1, 2]]), target=np.array([[0, 1], [2, 255]]))
+        >>> matrix.counts
+        array([[1, 0, 0],
+               [0, 1, 0],
+               [0, 1, 0]])
+        >>> matrix.iou().tolist(), matrix.miou(), matrix.ignored
+        ([1.0, 0.5, 0.0], 0.5, 1)
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int | None = 255,
+        *,
+        label_map: Mapping[int, int] | None = None,
+        reduce_zero_label: bool = False,
+        isa: str | None = None,
+    ) -> None:
+        if not 1 <= num_classes <= _MOST_CLASSES:
+            raise ValueError(f"num_classes must be 1 to {_MOST_CLASSES}, got {num_classes}")
+        self.num_classes = int(num_classes)
+        self.ignore_index = None if ignore_index is None else int(ignore_index)
+        self.label_map = {int(old): int(new) for old, new in (label_map or {}).items()}
+        self.reduce_zero_label = bool(reduce_zero_label)
+        self._isa = _core.active_isa() if isa is None else isa
+        self._label_rows = _label_rows(self.num_classes, self.ignore_index, self.label_map, self.reduce_zero_label)
+        self._lock = threading.Lock()
+        self.reset()
+
+    # ---- counting ----
+
+    def update(self, preds: Any, target: Any) -> None:
+        """Count pixels.
+
+        Args:
+            preds, target: class indices of equal shapes: a picture ``(H, W)``, a batch ``(N, H, W)``, or equally long
+                lists of either. NumPy arrays and CPU tensors of any integer type; read in place where they can be.
+
+        Raises:
+            TypeError: not arrays of integers (class scores need an argmax first).
+            ValueError: shapes or lengths that differ; nothing of this picture is counted.
+        """
+        if isinstance(preds, (list, tuple)) or isinstance(target, (list, tuple)):
+            for one_pred, one_target in _pairs(preds, target):
+                self.update(one_pred, one_target)
+            return
+        preds, target = ops.integers("preds", preds), ops.integers("target", target)
+        if preds.shape != target.shape:
+            raise ValueError(
+                f"preds {preds.shape} and target {target.shape} must have the same shape"
+                + "; class scores need an argmax first" * (preds.ndim > target.ndim)
+            )
+        if preds.size == 0:
+            return
+        columns = preds.shape[-1] if preds.ndim else 1
+        preds, target = preds.reshape(-1, columns), target.reshape(-1, columns)
+        self._count(preds, target, (0, 0), preds.shape)
+
+    def update_letterboxed(self, mask: Any, target: Any, geometry: Letterbox, *, rule: CropRule = "exact") -> None:
+        """Count a mask as the network gives it, padding and all, against its picture's labels.
+
+        The same as ``update(pspfast.unpad(mask, geometry), target)`` without the picture in between.
+
+        Args:
+            mask: ``(H, W)`` class indices, of the canvas.
+            target: ``(h, w)`` labels, of the picture.
+            geometry: the picture's letterbox.
+            rule: which part of the canvas is taken, see :meth:`pspfast.Letterbox.crop`.
+
+        Raises:
+            TypeError: not arrays of integers.
+            ValueError: shapes that do not fit the geometry; nothing is counted.
+        """
+        mask, target = ops.integers("mask", mask), ops.integers("target", target)
+        ops.check_canvas(mask, geometry)
+        if target.shape != geometry.picture:
+            raise ValueError(f"the labels are {target.shape}, the picture of the geometry {geometry.picture}")
+        self._count(mask, target, *geometry.crop(rule))
+
+    def merge(self, *others: ConfusionMatrix) -> None:
+        """Add the counts of others with the same ``num_classes``; their label rules may differ."""
+        for other in others:
+            if other.num_classes != self.num_classes:
+                raise ValueError(f"cannot merge {other.num_classes} classes into {self.num_classes}")
+            with other._lock:
+                cells, lengths = other._cells.items()
+            with self._lock:
+                self._cells.add(cells, lengths)
+
+    def reset(self) -> None:
+        """Forget all counts."""
+        dense = self.num_classes <= _MOST_DENSE_CLASSES
+        with self._lock:
+            self._cells: _Table | _Cells = _Table(self.num_classes) if dense else _Cells()
+
+    def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
+        if not isinstance(other, ConfusionMatrix):
+            return NotImplemented
+        total = self._empty()
+        total.merge(self, other)
+        return total
+
+    # ---- counts ----
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """``(num_classes, num_classes)`` pixels, rows truth, columns prediction; a copy.
+
+        Raises:
+            MemoryError: more classes than a full table has room for; take :meth:`nonzero` or :meth:`areas`.
+        """
+        if self.num_classes > _MOST_DENSE_CLASSES:
+            raise MemoryError(f"a table of {self.num_classes} classes is too large; take nonzero() or areas()")
+        rows, columns, pixels = self._pairs_of_classes()
+        table = np.zeros((self.num_classes, self.num_classes), np.int64)
+        table[rows, columns] = pixels
+        return table
+
+    def nonzero(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """``(truth, prediction, pixels)`` of the pairs of classes that occur, sorted."""
+        return self._pairs_of_classes()
+
+    @property
+    def ignored(self) -> int:
+        """Pixels whose label is ``ignore_index``."""
+        return int(self._row(self.num_classes).sum())
+
+    @property
+    def invalid_labels(self) -> int:
+        """Pixels whose label is neither a class nor ``ignore_index``."""
+        return int(self._row(self.num_classes + 1).sum())
+
+    @property
+    def invalid_predictions(self) -> NDArray[np.int64]:
+        """``(num_classes,)`` pixels of each true class whose prediction is not a class."""
+        rows, columns, pixels = self._all()
+        chosen = (columns == self.num_classes) & (rows < self.num_classes)
+        return _summed(rows[chosen], pixels[chosen], self.num_classes)
+
+    @property
+    def total(self) -> int:
+        """All pixels ever given, whatever became of them."""
+        return int(self._all()[2].sum())
+
+    def areas(self) -> Areas:
+        """Pixels by class."""
+        rows, columns, pixels = self._all()
+        labelled = rows < self.num_classes
+        valid = labelled & (columns < self.num_classes)
+        right = valid & (rows == columns)
+        return Areas(
+            _summed(rows[right], pixels[right], self.num_classes),
+            _summed(rows[labelled], pixels[labelled], self.num_classes),
+            _summed(columns[valid], pixels[valid], self.num_classes),
+        )
+
+    # ---- scores ----
+
+    def iou(self, absent: Absent = "nan") -> NDArray[np.float64]:
+        """``(num_classes,)`` intersection over union; see :class:`Areas` for this and the following."""
+        return self.areas().iou(absent)
+
+    def dice(self, absent: Absent = "nan") -> NDArray[np.float64]:
+        """``(num_classes,)`` Dice coefficient, the F1 score."""
+        return self.areas().dice(absent)
+
+    def recall(self, absent: Absent = "nan") -> NDArray[np.float64]:
+        """``(num_classes,)`` recall: mmsegmentation's ``Acc``."""
+        return self.areas().recall(absent)
+
+    accuracy = recall
+
+    def precision(self, absent: Absent = "nan") -> NDArray[np.float64]:
+        """``(num_classes,)`` precision."""
+        return self.areas().precision(absent)
+
+    def miou(self, absent: Absent = "nan") -> float:
+        """Mean IoU over the classes that ``absent`` leaves in."""
+        return mean(self.iou(absent))
+
+    def macc(self, absent: Absent = "nan") -> float:
+        """Mean class accuracy."""
+        return mean(self.recall(absent))
+
+    def mdice(self, absent: Absent = "nan") -> float:
+        """Mean Dice coefficient."""
+        return mean(self.dice(absent))
+
+    def aacc(self) -> float:
+        """Share of all labelled pixels that were predicted right."""
+        return self.areas().pixel_accuracy()
+
+    def fwiou(self) -> float:
+        """Frequency-weighted IoU."""
+        return self.areas().frequency_weighted_iou()
+
+    def kappa(self) -> float:
+        """Cohen's kappa."""
+        return self.areas().kappa()
+
+    # ---- state ----
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as plain values and arrays; :meth:`from_state_dict` is the inverse."""
+        cells, lengths = self._cells.items()
+        return {
+            "num_classes": self.num_classes,
+            "ignore_index": self.ignore_index,
+            "label_map": dict(self.label_map),
+            "reduce_zero_label": self.reduce_zero_label,
+            "cells": cells,
+            "pixels": lengths,
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> ConfusionMatrix:
+        """The inverse of :meth:`state_dict`."""
+        options = {key: state[key] for key in ("num_classes", "ignore_index", "label_map", "reduce_zero_label")}
+        matrix = cls(**options)
+        matrix._cells.add(np.asarray(state["cells"], np.int64), np.asarray(state["pixels"], np.int64))
+        return matrix
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.state_dict()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(type(self).from_state_dict(state).__dict__)
+
+    def __repr__(self) -> str:
+        return f"ConfusionMatrix(num_classes={self.num_classes}, total={self.total}, miou={self.miou():.4f})"
+
+    # ---- how ----
+
+    def _empty(self) -> ConfusionMatrix:
+        return ConfusionMatrix(
+            self.num_classes,
+            self.ignore_index,
+            label_map=self.label_map,
+            reduce_zero_label=self.reduce_zero_label,
+            isa=self._isa,
+        )
+
+    def _count(self, preds: NDArray[Any], target: NDArray[Any], offset: tuple[int, int], size: tuple[int, ...]) -> None:
+        where = (preds, target, offset, (size[0], size[1]), self._label_rows)
+        if self.num_classes <= _MOST_PRIVATE_CLASSES:
+            private = _Table(self.num_classes)
+            _core.count_confusion(*where, private.counts, self._isa)
+            with self._lock:
+                self._cells.add_table(private)
+            return
+        cells, lengths = np.empty(target.size, np.int64), np.empty(target.size, np.int64)
+        runs = _core.list_confusion_runs(*where, cells, lengths, self._isa)
+        with self._lock:
+            self._cells.add(cells[:runs], lengths[:runs])
+
+    def _all(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Row, column and pixels of every cell that is not zero, sorted."""
+        with self._lock:
+            cells, pixels = self._cells.items()
+        rows, columns = np.divmod(cells, self.num_classes + 1)
+        return rows, columns, pixels
+
+    def _pairs_of_classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        rows, columns, pixels = self._all()
+        chosen = (rows < self.num_classes) & (columns < self.num_classes)
+        return rows[chosen], columns[chosen], pixels[chosen]
+
+    def _row(self, row: int) -> NDArray[np.int64]:
+        rows, _, pixels = self._all()
+        chosen: NDArray[np.int64] = pixels[rows == row]
+        return chosen
+
+
+class _Table:
+    """Every cell: ``(num_classes + 2, num_classes + 1)``, as the kernel counts."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.counts = np.zeros((num_classes + 2, num_classes + 1), np.int64)
+
+    def add(self, cells: NDArray[np.int64], pixels: NDArray[np.int64]) -> None:
+        np.add.at(self.counts.reshape(-1), cells, pixels)
+
+    def add_table(self, other: _Table) -> None:
+        self.counts += other.counts
+
+    def items(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        flat = self.counts.reshape(-1)
+        cells = np.flatnonzero(flat)
+        return cells, flat[cells]
+
+
+class _Cells:
+    """The cells that occur, sorted."""
+
+    def __init__(self) -> None:
+        self._cells, self._pixels = np.empty(0, np.int64), np.empty(0, np.int64)
+
+    def add(self, cells: NDArray[np.int64], pixels: NDArray[np.int64]) -> None:
+        both, place = np.unique(np.concatenate((self._cells, cells)), return_inverse=True)
+        total = np.zeros(len(both), np.int64)
+        np.add.at(total, place, np.concatenate((self._pixels, pixels)))
+        self._cells, self._pixels = both, total
+
+    def add_table(self, other: _Table) -> None:
+        self.add(*other.items())
+
+    def items(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return self._cells, self._pixels
+
+
+def _label_rows(
+    num_classes: int, ignore_index: int | None, label_map: Mapping[int, int], reduce_zero_label: bool
+) -> _core.LabelRows:
+    """The row each label is counted in: a class, ``num_classes`` (ignored) or ``num_classes + 1`` (invalid)."""
+    if min(label_map, default=0) < 0 or max(label_map, default=0) > _MOST_CLASSES:
+        raise ValueError(f"label_map must map labels from 0 to {_MOST_CLASSES}, got {dict(label_map)}")
+    labels = np.arange(max(256, num_classes + 1, max(label_map, default=0) + 1))
+    labels[list(label_map)] = list(label_map.values())
+    if reduce_zero_label:
+        labels = np.where((labels == 0) | (labels == 255), 255, labels - 1)
+    rows = np.where((labels >= 0) & (labels < num_classes), labels, num_classes + 1)
+    beyond = np.iinfo(np.int64).min  # what no label is
+    if ignore_index is not None:
+        rows[labels == ignore_index] = num_classes
+        beyond = ignore_index
+    return _core.LabelRows(num_classes, rows.astype(np.int32), beyond)
+
+
+def _pairs(preds: Any, target: Any) -> list[tuple[Any, Any]]:
+    if not isinstance(preds, (list, tuple)) or not isinstance(target, (list, tuple)):
+        raise TypeError("preds and target must both be lists, or neither")
+    if len(preds) != len(target):
+        raise ValueError(f"{len(preds)} predictions and {len(target)} labels")
+    return list(zip(preds, target, strict=True))
+
+
+def _summed(index: NDArray[np.int64], pixels: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    total = np.zeros(length, np.int64)
+    np.add.at(total, index, pixels)  # bincount with weights would sum in float64
+    return total
