@@ -116,9 +116,8 @@ struct Crop {
 // The row operation on masks that is worth an instruction set of its own, one for each element size: 1, 2, 4, 8 bytes.
 // (Gathers are not: on Zen 1 and 5 they are no faster than loads one by one.)
 struct MaskRows {
-    // Bit x of `ends` (64 a word, the last one filled up with zeros) is set where a run ends: row[x] != row[x + 1]. The
-    // bit of the last value is set.
-    void (*run_ends[4])(const void* row, std::int64_t count, std::uint64_t* ends);
+    // Bit x of `ends`, 64 a word, is set where a run ends: row[x] != row[x + 1]. Reads 64 * words + 1 values.
+    void (*run_ends[4])(const void* row, std::int64_t words, std::uint64_t* ends);
 };
 
 // What becomes of the values of labels and predictions. Rows of the counts are truth, columns prediction.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import pickle
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -185,7 +187,7 @@ def test_a_swap_is_one_step() -> None:
     assert matrix.counts.tolist() == [[1, 0], [2, 0]]
 
 
-@pytest.mark.parametrize("classes", [2, 512, 513, 5_790, 5_791, 65_535])
+@pytest.mark.parametrize("classes", [2, 64, 65, 5_790, 5_791, 65_535])
 def test_any_number_of_classes(classes: int, isa: str) -> None:
     rng = np.random.default_rng(classes)
     target = rng.integers(0, classes + 2, (30, 70)).astype(np.int32)
@@ -224,6 +226,128 @@ def test_counts_beyond_32_bits() -> None:
     assert matrix.counts.tolist() == [[0, 1 << 40], [0, 2 << 40]]
     assert matrix.total == 4 << 40
     assert matrix.aacc() == 2 / 3
+
+
+def test_more_rows_than_float32_has_numbers() -> None:
+    rows = 2**24 + 6
+    picture = np.zeros((rows, 1), np.uint8)
+    picture[-6:, 0] = [1, 2, 3, 4, 5, 6]
+    matrix = ConfusionMatrix(7)
+    matrix.update(picture[:, :1], np.repeat(picture, 2, 1)[:, :1])
+    assert np.array_equal(matrix.counts, np.diag([2**24, 1, 1, 1, 1, 1, 1]))
+    assert pspfast.unpad(picture, Letterbox.fit((rows, 1), (rows, 1)))[-6:, 0].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("size", [1, 2**14 - 1, 2**14, 2**14 + 1, 3 * 2**14])
+def test_contiguous_pixels_of_any_number(size: int) -> None:
+    rng = np.random.default_rng(size)
+    preds, target = rng.integers(0, 4, size), rng.integers(0, 4, size)
+    matrix = ConfusionMatrix(4)
+    matrix.update(preds, target)
+    assert np.array_equal(matrix.counts, np.bincount(4 * target + preds, minlength=16).reshape(4, 4))
+
+
+def test_labels_beyond_the_table() -> None:
+    far = np.array([np.iinfo(np.int64).min, -1, 2**63 - 1, 256, 1001])
+    for options, ignored in (
+        ({"ignore_index": None}, 0),
+        ({"reduce_zero_label": True}, 1),  # 256 becomes 255
+        ({"ignore_index": 1000, "reduce_zero_label": True}, 1),
+        ({"ignore_index": 1001}, 1),
+        ({"ignore_index": -1}, 1),
+    ):
+        matrix = ConfusionMatrix(3, **options)
+        matrix.update(np.zeros(5, int), far)
+        assert (matrix.ignored, matrix.invalid_labels) == (ignored, 5 - ignored), options
+
+
+@pytest.mark.parametrize("classes", [50, 300, 6000])
+def test_states_taken_while_others_count_are_whole(classes: int) -> None:
+    matrix, stop = ConfusionMatrix(classes), threading.Event()
+    preds = np.arange(2000) % classes
+
+    def count() -> None:
+        while not stop.is_set():
+            matrix.update(preds, preds)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        for _ in range(200):
+            assert matrix.state_dict()["pixels"].sum() % 2000 == 0
+            assert copy.copy(matrix).total % 2000 == 0
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("classes", [10, 6000])
+def test_a_state_is_a_copy_and_is_checked(classes: int) -> None:
+    matrix = ConfusionMatrix(classes)
+    matrix.update(np.array([1, 2]), np.array([1, 2]))
+    state = matrix.state_dict()
+    state["pixels"][:] = 100
+    assert matrix.total == 2
+    for key, value, error in (
+        ("cells", [-1, 2], ValueError),
+        ("cells", [1, 10**15], ValueError),
+        ("cells", [1.5, 2], TypeError),
+        ("pixels", [1], ValueError),
+        ("pixels", [1, -1], ValueError),
+        ("num_classes", 3.5, TypeError),
+    ):
+        with pytest.raises(error):
+            ConfusionMatrix.from_state_dict({**matrix.state_dict(), key: value})
+
+
+class Named(ConfusionMatrix):
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(len(names), isa="scalar")
+        self.names = names
+
+
+def test_subclasses_are_copied_and_added() -> None:
+    matrix = Named(["a", "b"])
+    matrix.update(np.array([1]), np.array([0]))
+    for other in (copy.copy(matrix), copy.deepcopy(matrix), pickle.loads(pickle.dumps(matrix)), matrix + matrix):
+        assert isinstance(other, Named)
+        assert other.names == ["a", "b"]
+        other.update(np.array([1]), np.array([0]))
+    assert matrix.total == 1
+    assert (matrix + matrix).counts.tolist() == [[0, 2], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"num_classes": 3.7}, TypeError),
+        ({"num_classes": True}, TypeError),
+        ({"num_classes": 3, "ignore_index": 1.5}, TypeError),
+        ({"num_classes": 3, "ignore_index": "1"}, TypeError),
+        ({"num_classes": 3, "ignore_index": 2**63}, ValueError),
+        ({"num_classes": 3, "label_map": {1: 2**70}}, ValueError),
+        ({"num_classes": 3, "label_map": {1.5: 2}}, TypeError),
+        ({"num_classes": 3, "isa": "bogus"}, RuntimeError),
+    ],
+)
+def test_arguments_that_cannot_be(arguments: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        ConfusionMatrix(**arguments)
+
+
+def test_a_merge_is_whole_or_not_at_all() -> None:
+    mine, good = ConfusionMatrix(3), ConfusionMatrix(3)
+    good.update(np.array([1]), np.array([1]))
+    with pytest.raises(ValueError, match="cannot merge 4 classes"):
+        mine.merge(good, ConfusionMatrix(4))
+    assert mine.total == 0
+
+
+def test_unpad_into_its_own_memory() -> None:
+    memory = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    box = Letterbox.fit((4, 6), (8, 8), scale_up=False)
+    wanted = pspfast.unpad(memory.copy(), box)
+    assert np.array_equal(pspfast.unpad(memory, box, out=memory[3:7, 2:8]), wanted)
 
 
 # ---- letterboxed masks ----

@@ -41,23 +41,17 @@ std::uint32_t equal_bits(const std::uint8_t* at) {
     return bits;
 }
 
-template <int size, int log2>
-void run_ends(const void* row, std::int64_t count, std::uint64_t* ends) {
+template <int size>
+void run_ends(const void* row, std::int64_t words, std::uint64_t* ends) {
     const auto ends_from = [row](std::int64_t x) {
         const auto* at = static_cast<const std::uint8_t*>(row) + x * size;
         return ~(std::uint64_t{equal_bits<size>(at)} | std::uint64_t{equal_bits<size>(at + 32 * size)} << 32);
     };
-    std::int64_t x = 0;
-    for (; x + 64 < count; x += 64) ends[x / 64] = ends_from(x);
-    // The rest ends with the row: a word of the last 65 values, moved to where it belongs.
-    const std::int64_t last = count - 65;
-    if (last < 0) return masks_scalar.run_ends[log2](row, count, ends);
-    const std::uint64_t word = ends_from(last);
-    ends[x / 64] = word >> 1 >> (x - last - 1) | UINT64_C(1) << (count - 1 - x);
+    for (std::int64_t word = 0; word < words; ++word) ends[word] = ends_from(64 * word);
 }
 
 }  // namespace
 
-const MaskRows masks_avx2 = {{run_ends<1, 0>, run_ends<2, 1>, run_ends<4, 2>, run_ends<8, 3>}};
+const MaskRows masks_avx2 = {{run_ends<1>, run_ends<2>, run_ends<4>, run_ends<8>}};
 
 }  // namespace pspfast

@@ -44,9 +44,11 @@ Status check(const MaskView& mask, const Crop& crop) {
 struct Nearest {
     std::int64_t length;
     float scale;
+    bool is_copy;
     Nearest(std::int64_t from, std::int64_t to)
-        : length(from), scale(static_cast<float>(from) / static_cast<float>(to)) {}
+        : length(from), scale(static_cast<float>(from) / static_cast<float>(to)), is_copy(from == to) {}
     std::int64_t operator()(std::int64_t i) const {
+        if (is_copy) return i;  // float32 has no odd numbers beyond 2^24
         return std::min(static_cast<std::int64_t>(std::floor(static_cast<float>(i) * scale)), length - 1);
     }
 };
@@ -110,6 +112,25 @@ bool convert_row(const void* row, Integer type, std::int64_t count, void* out) {
 }
 
 // ---- confusion ----
+
+// A row's run ends, its last value's among them, and zeros behind it.
+void find_run_ends(const MaskRows& rows, Integer type, const void* row, std::int64_t count, std::uint64_t* ends) {
+    const auto run_ends = rows.run_ends[log2_size(type)];
+    const std::int64_t size = size_of(type), words = (count - 1) / 64;
+    const auto rest = static_cast<int>(count - 64 * words);  // 1 to 64 values
+    run_ends(row, words, ends);
+    std::uint64_t word;
+    if (words > 0) {  // the 64 values before the last one, then those already told shifted out
+        run_ends(static_cast<const std::uint8_t*>(row) + (count - 65) * size, 1, &word);
+        word = word >> 1 >> (64 - rest);
+    } else {
+        std::uint64_t padded[65] = {};
+        std::memcpy(padded, row, static_cast<std::size_t>(count * size));
+        run_ends(padded, 1, &word);
+    }
+    const std::uint64_t end = UINT64_C(1) << (rest - 1);
+    ends[words] = (word & (end - 1)) | end;
+}
 
 struct Table {
     std::int64_t* counts;
@@ -183,8 +204,6 @@ Status count(const KernelTable& kernels, const MaskView& preds, const Crop& crop
 
     const Stretched stretched(preds, crop, labels.width, scratch);
     const Nearest nearest(crop.height, labels.height);
-    const auto pred_run_ends = kernels.masks->run_ends[log2_size(preds.type)];
-    const auto label_run_ends = kernels.masks->run_ends[log2_size(labels.type)];
     const void* pred_row = nullptr;
     std::int64_t held = -1;
     for (std::int64_t y = 0; y < labels.height; ++y) {
@@ -196,10 +215,10 @@ Status count(const KernelTable& kernels, const MaskView& preds, const Crop& crop
                 stretched.stretch(source, stretched_row);
                 pred_row = stretched_row;
             }
-            pred_run_ends(pred_row, labels.width, pred_ends);
+            find_run_ends(*kernels.masks, preds.type, pred_row, labels.width, pred_ends);
         }
         const std::uint8_t* label_row = row_at(labels, y);
-        label_run_ends(label_row, labels.width, ends);
+        find_run_ends(*kernels.masks, labels.type, label_row, labels.width, ends);
         for (std::int64_t word = 0; word < words; ++word) ends[word] |= pred_ends[word];
         with_type(preds.type, [&](const auto* pred_null) {
             with_type(labels.type, [&](const auto* label_null) {

@@ -29,8 +29,8 @@ uint8x16_t equal_to_next(const std::uint8_t* at) {
     if constexpr (size == 8) return vcombine_u8(vmovn_u16(eight_64(0)), vmovn_u16(eight_64(4)));
 }
 
-template <int size, int log2>
-void run_ends(const void* row, std::int64_t count, std::uint64_t* ends) {
+template <int size>
+void run_ends(const void* row, std::int64_t words, std::uint64_t* ends) {
     alignas(16) static constexpr std::uint8_t weights[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
     const uint8x16_t weight = vld1q_u8(weights);
     const auto ends_from = [&](std::int64_t x) {
@@ -41,17 +41,11 @@ void run_ends(const void* row, std::int64_t count, std::uint64_t* ends) {
         const uint8x16_t sums = vpaddq_u8(vpaddq_u8(part[0], part[1]), vpaddq_u8(part[2], part[3]));
         return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(sums, sums)), 0);
     };
-    std::int64_t x = 0;
-    for (; x + 64 < count; x += 64) ends[x / 64] = ends_from(x);
-    // The rest ends with the row: a word of the last 65 values, moved to where it belongs.
-    const std::int64_t last = count - 65;
-    if (last < 0) return masks_scalar.run_ends[log2](row, count, ends);
-    const std::uint64_t word = ends_from(last);
-    ends[x / 64] = word >> 1 >> (x - last - 1) | UINT64_C(1) << (count - 1 - x);
+    for (std::int64_t word = 0; word < words; ++word) ends[word] = ends_from(64 * word);
 }
 
 }  // namespace
 
-const MaskRows masks_neon = {{run_ends<1, 0>, run_ends<2, 1>, run_ends<4, 2>, run_ends<8, 3>}};
+const MaskRows masks_neon = {{run_ends<1>, run_ends<2>, run_ends<4>, run_ends<8>}};
 
 }  // namespace pspfast

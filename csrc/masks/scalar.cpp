@@ -5,15 +5,11 @@ namespace pspfast {
 namespace {
 
 template <class T>
-void run_ends(const void* row, std::int64_t count, std::uint64_t* ends) {
+void run_ends(const void* row, std::int64_t words, std::uint64_t* ends) {
     const T* values = static_cast<const T*>(row);
-    for (std::int64_t start = 0; start < count; start += 64) {
-        std::uint64_t word = 0;
-        for (std::int64_t x = start; x < count && x < start + 64; ++x) {
-            const bool ends_here = x + 1 == count || values[x] != values[x + 1];
-            word |= static_cast<std::uint64_t>(ends_here) << (x - start);
-        }
-        ends[start / 64] = word;
+    for (std::int64_t word = 0; word < words; ++word, values += 64) {
+        ends[word] = 0;
+        for (int x = 0; x < 64; ++x) ends[word] |= static_cast<std::uint64_t>(values[x] != values[x + 1]) << x;
     }
 }
 

@@ -120,7 +120,8 @@ class Letterbox:
         Args:
             rule: ``"exact"`` is where the picture is. ``"reference"`` is what the published postprocessing script
                 takes, ``int((H - h * scale) // 2)`` on both sides: where the padding is odd a row or column too many,
-                and with the canvas sides swapped for the columns, which only a square canvas survives.
+                and with the canvas sides swapped for the columns, which only a square canvas survives. It knows
+                nothing of ``scale_up=False``.
 
         Raises:
             ValueError: another rule, or the reference rule leaves nothing of this canvas.

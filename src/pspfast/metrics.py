@@ -6,6 +6,7 @@ what they make of classes that do not occur (``absent``).
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from dataclasses import dataclass
@@ -26,11 +27,13 @@ __all__ = ["Absent", "Areas", "ConfusionMatrix"]
 
 Absent = Literal["nan", "zero", "one", "skip_no_truth"]
 
-# A table of 512 classes is 2 MB: cheap enough to count a picture in one of its own and add it when it is whole.
-_MOST_PRIVATE_CLASSES = 512
+# A table of 64 classes is 34 kB: cheap enough to count a picture in one of its own and add it when it is whole.
+_MOST_PRIVATE_CLASSES = 64
 # Beyond this (256 MB) only the cells that occur are kept.
 _MOST_DENSE_CLASSES = 5_790
 _MOST_CLASSES = 65_535
+# Contiguous pixels are counted in rows of this length, whatever their shape.
+_ROW = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,9 @@ class ConfusionMatrix:
         isa: one of ``pspfast.isa()["runnable"]``; the best one, or ``PSPFAST_ISA``, if left out.
 
     Raises:
+        TypeError: an argument that is not an integer.
         ValueError: a number of classes or a label that is out of range.
+        RuntimeError: an instruction set this CPU lacks.
 
     Threads may update one matrix at the same time.
 
@@ -140,13 +145,15 @@ class ConfusionMatrix:
         reduce_zero_label: bool = False,
         isa: str | None = None,
     ) -> None:
-        if not 1 <= num_classes <= _MOST_CLASSES:
+        self.num_classes = _whole("num_classes", num_classes)
+        if not 1 <= self.num_classes <= _MOST_CLASSES:
             raise ValueError(f"num_classes must be 1 to {_MOST_CLASSES}, got {num_classes}")
-        self.num_classes = int(num_classes)
-        self.ignore_index = None if ignore_index is None else int(ignore_index)
-        self.label_map = {int(old): int(new) for old, new in (label_map or {}).items()}
+        self.ignore_index = None if ignore_index is None else _whole("ignore_index", ignore_index)
+        self.label_map = {_whole("label_map", old): _whole("label_map", new) for old, new in (label_map or {}).items()}
         self.reduce_zero_label = bool(reduce_zero_label)
-        self._isa = _core.active_isa() if isa is None else isa
+        if isa is not None and isa not in _core.RUNNABLE_ISAS:
+            raise RuntimeError(f"instruction set {isa!r} cannot be used here: {', '.join(_core.RUNNABLE_ISAS)}")
+        self._isa = isa
         self._label_rows = _label_rows(self.num_classes, self.ignore_index, self.label_map, self.reduce_zero_label)
         self._lock = threading.Lock()
         self.reset()
@@ -176,9 +183,16 @@ class ConfusionMatrix:
             )
         if preds.size == 0:
             return
-        columns = preds.shape[-1] if preds.ndim else 1
-        preds, target = preds.reshape(-1, columns), target.reshape(-1, columns)
-        self._count(preds, target, (0, 0), preds.shape)
+        if preds.flags.c_contiguous and target.flags.c_contiguous:
+            whole = preds.size // _ROW * _ROW
+            parts = [
+                (one.reshape(-1)[:whole].reshape(-1, _ROW), one.reshape(-1)[whole:][None]) for one in (preds, target)
+            ]
+        else:
+            parts = [(one.reshape(-1, one.shape[-1]),) for one in (preds, target)]
+        for part in zip(*parts, strict=True):
+            if part[0].size:
+                self._count(*part, (0, 0), part[0].shape)
 
     def update_letterboxed(self, mask: Any, target: Any, geometry: Letterbox, *, rule: CropRule = "exact") -> None:
         """Count a mask as the network gives it, padding and all, against its picture's labels.
@@ -206,6 +220,7 @@ class ConfusionMatrix:
         for other in others:
             if other.num_classes != self.num_classes:
                 raise ValueError(f"cannot merge {other.num_classes} classes into {self.num_classes}")
+        for other in others:
             with other._lock:
                 cells, lengths = other._cells.items()
             with self._lock:
@@ -220,8 +235,8 @@ class ConfusionMatrix:
     def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
         if not isinstance(other, ConfusionMatrix):
             return NotImplemented
-        total = self._empty()
-        total.merge(self, other)
+        total = copy.copy(self)
+        total.merge(other)
         return total
 
     # ---- counts ----
@@ -326,54 +341,65 @@ class ConfusionMatrix:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, as plain values and arrays; :meth:`from_state_dict` is the inverse."""
-        cells, lengths = self._cells.items()
+        with self._lock:
+            cells, lengths = self._cells.items()
         return {
             "num_classes": self.num_classes,
             "ignore_index": self.ignore_index,
             "label_map": dict(self.label_map),
             "reduce_zero_label": self.reduce_zero_label,
-            "cells": cells,
-            "pixels": lengths,
+            "cells": cells.copy(),
+            "pixels": lengths.copy(),
         }
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> ConfusionMatrix:
-        """The inverse of :meth:`state_dict`."""
+        """The inverse of :meth:`state_dict`.
+
+        Raises:
+            KeyError: an entry is missing.
+            TypeError: an entry of another type.
+            ValueError: cells or pixels that cannot be.
+        """
         options = {key: state[key] for key in ("num_classes", "ignore_index", "label_map", "reduce_zero_label")}
         matrix = cls(**options)
-        matrix._cells.add(np.asarray(state["cells"], np.int64), np.asarray(state["pixels"], np.int64))
+        cells, pixels = np.asarray(state["cells"]), np.asarray(state["pixels"])
+        if cells.size:
+            if cells.dtype.kind not in "iu" or pixels.dtype.kind not in "iu":
+                raise TypeError(f"cells and pixels must be integers, got {cells.dtype} and {pixels.dtype}")
+            last = (matrix.num_classes + 2) * (matrix.num_classes + 1) - 1
+            if cells.ndim != 1 or cells.shape != pixels.shape or cells.min() < 0 or cells.max() > last:
+                raise ValueError(f"cells must be 0 to {last}, one for each of pixels")
+            if pixels.min() < 0:
+                raise ValueError("pixels must not be negative")
+            matrix._cells.add(cells.astype(np.int64), pixels.astype(np.int64))
         return matrix
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.state_dict()
+        with self._lock:
+            counted = self._cells.copy()
+        return {**self.__dict__, "_cells": counted, "_lock": None, "_label_rows": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(type(self).from_state_dict(state).__dict__)
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+        self._label_rows = _label_rows(self.num_classes, self.ignore_index, self.label_map, self.reduce_zero_label)
 
     def __repr__(self) -> str:
         return f"ConfusionMatrix(num_classes={self.num_classes}, total={self.total}, miou={self.miou():.4f})"
 
     # ---- how ----
 
-    def _empty(self) -> ConfusionMatrix:
-        return ConfusionMatrix(
-            self.num_classes,
-            self.ignore_index,
-            label_map=self.label_map,
-            reduce_zero_label=self.reduce_zero_label,
-            isa=self._isa,
-        )
-
     def _count(self, preds: NDArray[Any], target: NDArray[Any], offset: tuple[int, int], size: tuple[int, ...]) -> None:
         where = (preds, target, offset, (size[0], size[1]), self._label_rows)
         if self.num_classes <= _MOST_PRIVATE_CLASSES:
             private = _Table(self.num_classes)
-            _core.count_confusion(*where, private.counts, self._isa)
+            _core.count_confusion(*where, private.counts, self._isa or _core.active_isa())
             with self._lock:
                 self._cells.add_table(private)
             return
         cells, lengths = np.empty(target.size, np.int64), np.empty(target.size, np.int64)
-        runs = _core.list_confusion_runs(*where, cells, lengths, self._isa)
+        runs = _core.list_confusion_runs(*where, cells, lengths, self._isa or _core.active_isa())
         with self._lock:
             self._cells.add(cells[:runs], lengths[:runs])
 
@@ -407,6 +433,9 @@ class _Table:
     def add_table(self, other: _Table) -> None:
         self.counts += other.counts
 
+    def copy(self) -> _Table:
+        return copy.deepcopy(self)
+
     def items(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         flat = self.counts.reshape(-1)
         cells = np.flatnonzero(flat)
@@ -428,6 +457,9 @@ class _Cells:
     def add_table(self, other: _Table) -> None:
         self.add(*other.items())
 
+    def copy(self) -> _Cells:
+        return copy.deepcopy(self)
+
     def items(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return self._cells, self._pixels
 
@@ -443,11 +475,30 @@ def _label_rows(
     if reduce_zero_label:
         labels = np.where((labels == 0) | (labels == 255), 255, labels - 1)
     rows = np.where((labels >= 0) & (labels < num_classes), labels, num_classes + 1)
-    beyond = np.iinfo(np.int64).min  # what no label is
+    beyond = 0  # looked at for labels beyond the table only, which 0 is not
     if ignore_index is not None:
         rows[labels == ignore_index] = num_classes
-        beyond = ignore_index
+        beyond = ignore_index + reduce_zero_label  # the label that becomes it
     return _core.LabelRows(num_classes, rows.astype(np.int32), beyond)
+
+
+def _whole(name: str, value: Any) -> int:
+    """A plain int of at most 63 bits; NumPy's are welcome, bools and floats are not."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    number = int(value.__index__())
+    if abs(number) >= 1 << 62:
+        raise ValueError(f"{name} is out of range: {number}")
+    return number
+
+
+def _in_rows(values: NDArray[Any], contiguous: bool) -> list[NDArray[Any]]:
+    """The same pixels as tables: of long rows and a rest if both arrays allow it, else of their own rows."""
+    if not contiguous:
+        return [values.reshape(-1, values.shape[-1])]
+    flat = values.reshape(-1)
+    whole = flat.size // _ROW * _ROW
+    return [flat[:whole].reshape(-1, _ROW), flat[whole:].reshape(1, -1)]
 
 
 def _pairs(preds: Any, target: Any) -> list[tuple[Any, Any]]:

@@ -196,7 +196,7 @@ def unpad(
         geometry: the picture's letterbox.
         rule: which part of the canvas is taken, see :meth:`Letterbox.crop`.
         dtype: ``uint8`` or ``int32``; if left out that of ``out``, else ``uint8`` for uint8 masks and ``int32``.
-        out: ``(h, w)`` uint8 or int32, rows packed; written in full and returned.
+        out: ``(h, w)`` uint8 or int32, rows packed; written in full and returned. Unspecified after an error.
 
     Raises:
         TypeError: a mask that is not of integers, an ``out`` or ``dtype`` of another type.
@@ -220,11 +220,15 @@ def unpad(
         out = np.empty(geometry.picture, wanted)
     else:
         _check_mask_out(out, geometry.picture, dtype)
+    (top, left), (height, width) = geometry.crop(rule)
+    if np.may_share_memory(mask, out):
+        mask = mask.copy()
     try:
-        _core.unpad_mask(mask, out, *geometry.crop(rule))
+        _core.unpad_mask(mask, out, (top, left), (height, width))
     except OverflowError:
+        part = mask[top : top + height, left : left + width]
         raise ValueError(
-            f"the mask holds values from {mask.min()} to {mask.max()}, which {out.dtype} cannot hold"
+            f"the mask holds values from {part.min()} to {part.max()}, which {out.dtype} cannot hold"
         ) from None
     return out
 
@@ -267,13 +271,13 @@ def _from_tensor(name: str, values: Any) -> NDArray[Any]:
     if hasattr(values, "__dlpack__"):
         try:
             return np.from_dlpack(values)
-        except (BufferError, RuntimeError, TypeError, ValueError):
+        except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
             pass  # of a type or on a device that NumPy does not take; the other protocol says which, in words
     if not hasattr(values, "__array__"):
         raise TypeError(f"{name} must be an array of integers, got {type(values).__name__}")
     try:
         return np.asarray(values)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         raise TypeError(f"{name} cannot be read as an array on the CPU: {error}") from error
 
 
