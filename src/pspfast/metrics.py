@@ -183,16 +183,10 @@ class ConfusionMatrix:
             )
         if preds.size == 0:
             return
-        if preds.flags.c_contiguous and target.flags.c_contiguous:
-            whole = preds.size // _ROW * _ROW
-            parts = [
-                (one.reshape(-1)[:whole].reshape(-1, _ROW), one.reshape(-1)[whole:][None]) for one in (preds, target)
-            ]
-        else:
-            parts = [(one.reshape(-1, one.shape[-1]),) for one in (preds, target)]
-        for part in zip(*parts, strict=True):
-            if part[0].size:
-                self._count(*part, (0, 0), part[0].shape)
+        contiguous = preds.flags.c_contiguous and target.flags.c_contiguous
+        for pred_rows, label_rows in zip(_in_rows(preds, contiguous), _in_rows(target, contiguous), strict=True):
+            if pred_rows.size:
+                self._count(pred_rows, label_rows, (0, 0), pred_rows.shape)
 
     def update_letterboxed(self, mask: Any, target: Any, geometry: Letterbox, *, rule: CropRule = "exact") -> None:
         """Count a mask as the network gives it, padding and all, against its picture's labels.
