@@ -244,14 +244,16 @@ class ConfusionMatrix:
         """
         if self.num_classes > _MOST_DENSE_CLASSES:
             raise MemoryError(f"a table of {self.num_classes} classes is too large; take nonzero() or areas()")
-        rows, columns, pixels = self._pairs_of_classes()
+        rows, columns, pixels = self.nonzero()
         table = np.zeros((self.num_classes, self.num_classes), np.int64)
         table[rows, columns] = pixels
         return table
 
     def nonzero(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """``(truth, prediction, pixels)`` of the pairs of classes that occur, sorted."""
-        return self._pairs_of_classes()
+        rows, columns, pixels = self._all()
+        chosen = (rows < self.num_classes) & (columns < self.num_classes)
+        return rows[chosen], columns[chosen], pixels[chosen]
 
     @property
     def ignored(self) -> int:
@@ -371,7 +373,7 @@ class ConfusionMatrix:
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
-            counted = self._cells.copy()
+            counted = copy.deepcopy(self._cells)
         return {**self.__dict__, "_cells": counted, "_lock": None, "_label_rows": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -390,7 +392,7 @@ class ConfusionMatrix:
             private = _Table(self.num_classes)
             _core.count_confusion(*where, private.counts, self._isa or _core.active_isa())
             with self._lock:
-                self._cells.add_table(private)
+                self._cells.add(*private.items())
             return
         cells, lengths = np.empty(target.size, np.int64), np.empty(target.size, np.int64)
         runs = _core.list_confusion_runs(*where, cells, lengths, self._isa or _core.active_isa())
@@ -403,11 +405,6 @@ class ConfusionMatrix:
             cells, pixels = self._cells.items()
         rows, columns = np.divmod(cells, self.num_classes + 1)
         return rows, columns, pixels
-
-    def _pairs_of_classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        rows, columns, pixels = self._all()
-        chosen = (rows < self.num_classes) & (columns < self.num_classes)
-        return rows[chosen], columns[chosen], pixels[chosen]
 
     def _row(self, row: int) -> NDArray[np.int64]:
         rows, _, pixels = self._all()
@@ -423,12 +420,6 @@ class _Table:
 
     def add(self, cells: NDArray[np.int64], pixels: NDArray[np.int64]) -> None:
         np.add.at(self.counts.reshape(-1), cells, pixels)
-
-    def add_table(self, other: _Table) -> None:
-        self.counts += other.counts
-
-    def copy(self) -> _Table:
-        return copy.deepcopy(self)
 
     def items(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         flat = self.counts.reshape(-1)
@@ -447,12 +438,6 @@ class _Cells:
         total = np.zeros(len(both), np.int64)
         np.add.at(total, place, np.concatenate((self._pixels, pixels)))
         self._cells, self._pixels = both, total
-
-    def add_table(self, other: _Table) -> None:
-        self.add(*other.items())
-
-    def copy(self) -> _Cells:
-        return copy.deepcopy(self)
 
     def items(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return self._cells, self._pixels
