@@ -27,6 +27,7 @@ __all__ = [
     "USAGE",
     "Progress",
     "handles_errors",
+    "peak_memory",
     "report",
     "tell",
 ]  # fmt: skip
@@ -94,6 +95,12 @@ def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
     except OSError:  # nobody reads it, or its disk is full: no reason to end the work
         _give_up(sys.stderr)
+
+
+def peak_memory() -> int:
+    """Of this process, in bytes; ``ru_maxrss`` is no less than what the parent had when it started us."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 
 
 def _open_missing_streams() -> None:

@@ -75,21 +75,12 @@ class PictureReader:
         Raises:
             PictureError: missing, empty, not a picture, cut short, damaged or larger than ``max_pixels``.
         """
+        data, about = read_picture_file(path)
         try:
-            with _reading(path) as (file, about):
-                data = _read_all(file, about.st_size)
-            if not data:
-                raise PictureError(path, "the file is empty")
             if data.startswith(jpeg.SIGNATURE):
                 pixels, remark = self._read_jpeg(path, data)
             else:
                 pixels, remark = _read_with_opencv(path, data, self.max_pixels), ""
-        except PictureError:
-            raise
-        except OSError as error:
-            raise PictureError(path, error.strerror or str(error)) from error
-        except ValueError as error:  # a path that cannot be one: with a NUL, or not to be encoded
-            raise PictureError(path, str(error)) from error
         except MemoryError:
             raise PictureError(path, "there is not enough memory for it") from None
         return Picture(pixels, about.st_size, about.st_mtime_ns, remark)
@@ -97,7 +88,7 @@ class PictureReader:
     def _read_jpeg(self, path: str, data: bytes) -> tuple[NDArray[np.uint8], str]:
         try:
             header = jpeg.read_header(data)
-            _check_pixels(path, header.height, header.width, self.max_pixels)
+            check_pixels(path, header.height, header.width, self.max_pixels)
             pixels, remark = jpeg.decode(data, header, self._room(header.height * header.width * 3))
         except EOFError:
             raise PictureError(path, "the file ends inside its header") from None
@@ -150,7 +141,7 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
             if not data:
                 raise PictureError(path, "the file is empty")
             if not data.startswith(jpeg.SIGNATURE):
-                return _size_with_pillow(path)
+                return _sizewith_pillow(path)
             while True:
                 try:
                     return jpeg.read_header(data).size
@@ -169,6 +160,28 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         raise PictureError(path, error.strerror or str(error)) from error
     except ValueError as error:
         raise PictureError(path, str(error)) from error
+
+
+def read_picture_file(path: str) -> tuple[bytes, os.stat_result]:
+    """All bytes of a file, at least one, and its status.
+
+    Raises:
+        PictureError: it cannot be read, is empty, or is no regular file.
+    """
+    try:
+        with _reading(path) as (file, about):
+            data = _read_all(file, about.st_size)
+    except PictureError:
+        raise
+    except OSError as error:
+        raise PictureError(path, error.strerror or str(error)) from error
+    except ValueError as error:  # a path that cannot be one: with a NUL, or not to be encoded
+        raise PictureError(path, str(error)) from error
+    except MemoryError:
+        raise PictureError(path, "there is not enough memory for it") from None
+    if not data:
+        raise PictureError(path, "the file is empty")
+    return data, about
 
 
 class _reading:  # noqa: N801 - reads like the function it stands for
@@ -199,7 +212,8 @@ def _read_all(file: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _check_pixels(path: str, height: int, width: int, limit: int) -> None:
+def check_pixels(path: str, height: int, width: int, limit: int) -> None:
+    """Raise PictureError for a picture of more pixels than the limit."""
     if height * width > limit:
         raise PictureError(
             path, f"{width}x{height} is {height * width:,} pixels, over the limit of {limit:,} (--max-pixels)"
@@ -209,7 +223,7 @@ def _check_pixels(path: str, height: int, width: int, limit: int) -> None:
 _pillow_limit = threading.Lock()
 
 
-def _with_pillow(path: str, data: bytes | None, use: Callable[[Any], Any]) -> Any:
+def with_pillow(path: str, data: bytes | None, use: Callable[[Any], Any]) -> Any:
     """``use`` an opened Pillow image; whatever Pillow says against the file becomes a PictureError."""
     import io
 
@@ -235,23 +249,23 @@ def _with_pillow(path: str, data: bytes | None, use: Callable[[Any], Any]) -> An
         raise PictureError(path, f"damaged picture: {error}") from error
 
 
-def _size_with_pillow(path: str) -> tuple[int, int]:
+def _sizewith_pillow(path: str) -> tuple[int, int]:
     def shown(image: Any) -> tuple[int, int]:
         width, height = image.size
         # Pillow has already turned the size of a TIFF.
         is_turned = image.format != "TIFF" and 5 <= image.getexif().get(274, 1) <= 8
         return (width, height) if is_turned else (height, width)
 
-    size: tuple[int, int] = _with_pillow(path, None, shown)
+    size: tuple[int, int] = with_pillow(path, None, shown)
     return size
 
 
 def _read_with_opencv(path: str, data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     def check(image: Any) -> None:
-        _check_pixels(path, image.height, image.width, max_pixels)
+        check_pixels(path, image.height, image.width, max_pixels)
         image.load()
 
-    _with_pillow(path, data, check)
+    with_pillow(path, data, check)
     try:
         import cv2
     except ImportError as error:

@@ -81,7 +81,7 @@ class ConfusionMatrix:
         if isa is not None and isa not in _core.RUNNABLE_ISAS:
             raise RuntimeError(f"instruction set {isa!r} cannot be used here: {', '.join(_core.RUNNABLE_ISAS)}")
         self._isa = isa
-        self._label_rows = _label_rows(self.num_classes, self.ignore_index, self.label_map, self.reduce_zero_label)
+        self._make_rows()
         self._lock = threading.Lock()
         self.reset()
 
@@ -136,6 +136,31 @@ class ConfusionMatrix:
             raise ValueError(f"the labels are {target.shape}, the picture of the geometry {geometry.picture}")
         self._count(mask, target, *geometry.crop(rule))
 
+    def update_pairs(self, labels: Any, preds: Any, pixels: Any) -> None:
+        """Count pixels that were counted before, by label and prediction.
+
+        The same as :meth:`update` with ``pixels[i]`` pixels of label ``labels[i]`` that were predicted as ``preds[i]``.
+
+        Args:
+            labels, preds, pixels: arrays of integers of equal length.
+
+        Raises:
+            TypeError: not arrays of integers.
+            ValueError: lengths that differ, or negative pixels; nothing is counted.
+        """
+        labels, preds = ops.integers("labels", labels).astype(np.int64), ops.integers("preds", preds).astype(np.int64)
+        pixels = ops.integers("pixels", pixels).astype(np.int64)
+        if labels.ndim != 1 or not labels.shape == preds.shape == pixels.shape:
+            raise ValueError(
+                f"labels {labels.shape}, preds {preds.shape} and pixels {pixels.shape} must be equally long"
+            )
+        if pixels.size and pixels.min() < 0:
+            raise ValueError("pixels must not be negative")
+        columns = np.where((preds >= 0) & (preds < self.num_classes), preds, self.num_classes)
+        cells = self.rows_of(labels) * (self.num_classes + 1) + columns
+        with self._lock:
+            self._cells.add(cells, pixels)
+
     def merge(self, *others: ConfusionMatrix) -> None:
         """Add the counts of others with the same ``num_classes``; their label rules may differ."""
         for other in others:
@@ -178,9 +203,27 @@ class ConfusionMatrix:
 
     def nonzero(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """``(truth, prediction, pixels)`` of the pairs of classes that occur, sorted."""
-        rows, columns, pixels = self._all()
+        rows, columns, pixels = self.cells()
         chosen = (rows < self.num_classes) & (columns < self.num_classes)
         return rows[chosen], columns[chosen], pixels[chosen]
+
+    def cells(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """``(row, column, pixels)`` of every place that has pixels, sorted: nothing is left out.
+
+        Rows and columns are classes; row ``num_classes`` is ignored labels, row ``num_classes + 1`` labels that are no
+        class, column ``num_classes`` predictions that are none.
+        """
+        with self._lock:
+            cells, pixels = self._cells.items()
+        rows, columns = np.divmod(cells, self.num_classes + 1)
+        return rows, columns, pixels
+
+    def rows_of(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The row each label is counted in, see :meth:`cells`: what the kernel does with the labels of pixels."""
+        known = (labels >= 0) & (labels < len(self._row_table))
+        ignored = (labels == self._ignored_beyond) & ~known & (self.ignore_index is not None)
+        beyond = np.where(ignored, self.num_classes, self.num_classes + 1)
+        return np.where(known, self._row_table[np.where(known, labels, 0)], beyond)
 
     @property
     def ignored(self) -> int:
@@ -195,18 +238,18 @@ class ConfusionMatrix:
     @property
     def invalid_predictions(self) -> NDArray[np.int64]:
         """``(num_classes,)`` pixels of each true class whose prediction is not a class."""
-        rows, columns, pixels = self._all()
+        rows, columns, pixels = self.cells()
         chosen = (columns == self.num_classes) & (rows < self.num_classes)
         return _summed(rows[chosen], pixels[chosen], self.num_classes)
 
     @property
     def total(self) -> int:
         """All pixels ever given, whatever became of them."""
-        return int(self._all()[2].sum())
+        return int(self.cells()[2].sum())
 
     def areas(self) -> Areas:
         """Pixels by class."""
-        rows, columns, pixels = self._all()
+        rows, columns, pixels = self.cells()
         labelled = rows < self.num_classes
         valid = labelled & (columns < self.num_classes)
         right = valid & (rows == columns)
@@ -306,12 +349,17 @@ class ConfusionMatrix:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
-        self._label_rows = _label_rows(self.num_classes, self.ignore_index, self.label_map, self.reduce_zero_label)
+        self._make_rows()
 
     def __repr__(self) -> str:
         return f"ConfusionMatrix(num_classes={self.num_classes}, total={self.total}, miou={self.miou():.4f})"
 
     # ---- how ----
+
+    def _make_rows(self) -> None:
+        rules = (self.num_classes, self.ignore_index, self.label_map, self.reduce_zero_label)
+        self._row_table, self._ignored_beyond = _row_table(*rules)
+        self._label_rows = _core.LabelRows(self.num_classes, self._row_table.astype(np.int32), self._ignored_beyond)
 
     def _count(self, preds: NDArray[Any], target: NDArray[Any], offset: tuple[int, int], size: tuple[int, ...]) -> None:
         where = (preds, target, offset, (size[0], size[1]), self._label_rows)
@@ -326,15 +374,8 @@ class ConfusionMatrix:
         with self._lock:
             self._cells.add(cells[:runs], lengths[:runs])
 
-    def _all(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Row, column and pixels of every cell that is not zero, sorted."""
-        with self._lock:
-            cells, pixels = self._cells.items()
-        rows, columns = np.divmod(cells, self.num_classes + 1)
-        return rows, columns, pixels
-
     def _row(self, row: int) -> NDArray[np.int64]:
-        rows, _, pixels = self._all()
+        rows, _, pixels = self.cells()
         chosen: NDArray[np.int64] = pixels[rows == row]
         return chosen
 
@@ -370,10 +411,13 @@ class _Cells:
         return self._cells, self._pixels
 
 
-def _label_rows(
+def _row_table(
     num_classes: int, ignore_index: int | None, label_map: Mapping[int, int], reduce_zero_label: bool
-) -> _core.LabelRows:
-    """The row each label is counted in: a class, ``num_classes`` (ignored) or ``num_classes + 1`` (invalid)."""
+) -> tuple[NDArray[np.int64], int]:
+    """The row each label is counted in: a class, ``num_classes`` (ignored) or ``num_classes + 1`` (invalid).
+
+    Labels beyond the table are invalid, but for the one that is returned with it, which is ignored.
+    """
     if min(label_map, default=0) < 0 or max(label_map, default=0) > _MOST_CLASSES:
         raise ValueError(f"label_map must map labels from 0 to {_MOST_CLASSES}, got {dict(label_map)}")
     labels = np.arange(max(256, num_classes + 1, max(label_map, default=0) + 1))
@@ -385,7 +429,7 @@ def _label_rows(
     if ignore_index is not None:
         rows[labels == ignore_index] = num_classes
         beyond = ignore_index + reduce_zero_label  # the label that becomes it
-    return _core.LabelRows(num_classes, rows.astype(np.int32), beyond)
+    return rows, beyond
 
 
 def _whole(name: str, value: Any) -> int:

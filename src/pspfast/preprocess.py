@@ -219,7 +219,7 @@ def preprocess(
         seconds=time.perf_counter() - started,
         stage_seconds=tally.seconds,
         workers=workers,
-        peak_memory=_peak_memory(),
+        peak_memory=console.peak_memory(),
         failures=tuple(tally.failures),
         strays=sum(name.endswith(".bin") and name not in tally.records for name in os.listdir(folder)),
         stopped=stopped,
@@ -327,12 +327,6 @@ class _Tally:
         self.bytes_written += outcome.bytes_written
         self.seconds = {stage: self.seconds[stage] + outcome.seconds[stage] for stage in STAGES}
         self._progress.advance(len(outcome.record.pictures) + len(outcome.failures))
-
-
-def _peak_memory() -> int:
-    """Of this process, in bytes; ``ru_maxrss`` is no less than what the parent had when it started us."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 
 
 def _parameters(
