@@ -1,7 +1,7 @@
 """The published postprocessing over a data set: ``python -m bench.published_scores DUMPS INFO LABELS SPLIT``.
 
-The same calls in the same order: every dump cropped and interpolated by PyTorch, every label picture read by Pillow, all
-of them kept; then a mask, three histograms and sums in float64 for each picture. Without the import of mmcv that the
+The same calls in the same order: every dump cropped and interpolated by PyTorch, every label picture read by Pillow,
+all of them kept; then a mask, three histograms and sums in float64 for each picture. Without the import of mmcv that the
 script pays for. Prints intersection, prediction and label areas.
 """
 
@@ -22,8 +22,8 @@ CLASSES, SIDE = 21, 500
 def main(dumps: str, info: str, labels: str, split: str) -> None:
     sizes = {}
     for line in Path(info).read_text().splitlines():
-        _, path, width, height = line.split(" ")
-        sizes[path.split("/")[-1].split(".")[0]] = int(width), int(height)
+        _, path, *size = line.split(" ")
+        sizes[path.split("/")[-1].split(".")[0]] = int(size[0]), int(size[1])
     masks = []
     for name in sorted({name[: name.rfind("_")] for name in os.listdir(dumps)}):
         mask = np.fromfile(f"{dumps}/{name}_1.bin", np.int32).reshape(SIDE, SIDE)
@@ -41,8 +41,8 @@ def main(dumps: str, info: str, labels: str, split: str) -> None:
         preds, label = torch.from_numpy(mask), torch.from_numpy(truth)
         valid = label != 255
         preds, label = preds[valid], label[valid]
-        for total, one in zip(totals, (preds[preds == label], preds, label), strict=True):
-            total += torch.histc(one.float(), bins=CLASSES, min=0, max=CLASSES - 1)
+        for index, one in enumerate((preds[preds == label], preds, label)):
+            totals[index] += torch.histc(one.float(), bins=CLASSES, min=0, max=CLASSES - 1)
     print(json.dumps([total.tolist() for total in totals]))
 
 

@@ -61,7 +61,7 @@ def read_labels(path: str, *, wide: bool = False, max_pixels: int = MAX_PIXELS) 
         >>> from PIL import Image
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = os.path.join(folder, "labels.png")
-        ...     Image.new("P", (4, 3), color=15).save(file)
+        ...     Image.new("L", (4, 3), color=15).save(file)
         ...     read_labels(file).pixels[0].tolist()
         [15, 15, 15, 15]
     """
