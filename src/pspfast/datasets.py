@@ -147,9 +147,9 @@ def find_picture(folder: str, name: str) -> str:
 
 
 def find_labels(folder: str, name: str) -> str:
-    """Path of the label picture for a picture's id or stem: its name with ``.png``."""
-    base, extension = os.path.splitext(name)
-    return os.path.join(folder, (base if extension.lower() in _SUFFIXES else name) + ".png")
+    """Path of the label picture for a picture's id: its name with ``.png``, or ``.PNG`` if only that is there."""
+    path = os.path.join(folder, os.path.splitext(name)[0] if _is_named_as_picture(name) else name)
+    return path + next((suffix for suffix in (".png", ".PNG") if os.path.exists(path + suffix)), ".png")
 
 
 def _is_named_as_picture(name: str) -> bool:

@@ -6,8 +6,10 @@ means several things, from its content.
 
 from __future__ import annotations
 
+import math
 import os
 import re
+import stat
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Dump", "DumpError", "DumpReader", "Dumps", "find_dumps"]
 
 _SUFFIXES = (".bin", ".npy")
-_OUTPUT = re.compile(r"(.+)_(\d{1,3})")
+_OUTPUT = re.compile(r"(.+)_([0-9]{1,3})", re.DOTALL)
 
 _INTEGERS: dict[int, type[np.generic]] = {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}
 _FLOAT_BYTES = (2, 4, 8)
@@ -55,13 +57,14 @@ class Dumps:
 
     Attributes:
         found: picture -> its dump.
-        unusable: ``(picture, reason)``: several files for one picture, or one of another size than the others.
-        strays: ``(file name, reason)`` of dumps that belong to no picture asked for.
+        unusable: ``(picture, reason)``: several files for one picture, a file of another size than the others, or one
+            that may be another picture's.
+        strays: file names of the dumps that belong to no picture asked for.
     """
 
     found: dict[str, Dump]
     unusable: tuple[tuple[str, str], ...]
-    strays: tuple[tuple[str, str], ...]
+    strays: tuple[str, ...]
 
 
 def find_dumps(folder: str, bins: Mapping[str, Sequence[str | None]], *, output: int | None = None) -> Dumps:
@@ -78,27 +81,32 @@ def find_dumps(folder: str, bins: Mapping[str, Sequence[str | None]], *, output:
         OSError: the folder cannot be read.
         ValueError: there is no dump in it.
     """
-    files, claims = _claims(folder, bins, output)
-    if not files:
+    readings: dict[str, list[str]] = {}
+    sizes: dict[str, int | None] = {}
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if stems := _readings(entry.name, output):
+                readings[entry.name] = stems
+                sizes[entry.name] = _size(entry)
+    if not readings:
         raise ValueError(f"{folder}: {_no_dumps(folder, output)}")
-    strays = [(name, f"{name}: belongs to no picture asked for") for name in files if name not in claims]
+    by_bin, strays, doubtful = _owners(readings, bins)
 
-    by_bin: dict[str, list[str]] = {}
-    for name, owners in claims.items():
-        for owner in owners:
-            by_bin.setdefault(owner, []).append(name)
-    usual = {slots: _usual_size(files, by_bin, bins, slots) for slots in {len(names) for names in bins.values()}}
+    usual = {slots: _usual_size(sizes, by_bin, bins, slots) for slots in {len(names) for names in bins.values()}}
     found: dict[str, Dump] = {}
     unusable: dict[str, str] = {}
-    for owner, names in sorted(by_bin.items()):
-        (first, *others), slots = sorted(names), len(bins[owner])
+    for owner, names in by_bin.items():
+        (first, *others), slots = names, len(bins[owner])
         expected, problem = usual[slots], ""
         if others:
-            problem = f"{len(names)} dumps for one bin: {', '.join(sorted(names))}; remove the wrong ones" + (
+            problem = f"{len(names)} dumps for one bin: {', '.join(names)}; remove the wrong ones" + (
                 " or choose an output (--output N)" * (output is None)
             )
-        elif expected is not None and files[first] not in (None, expected):
-            problem = f"{first} has {files[first]:,} bytes where the others have {expected:,}"
+        elif first in doubtful:
+            whose = " or ".join(f"{stem!r} as <stem>{_ending(first, stem)}" for stem in readings[first])
+            problem = f"{first} may be of {whose}; rename it, or choose an output (--output N)"
+        elif expected is not None and sizes[first] not in (None, expected):
+            problem = f"{first} has {sizes[first]:,} bytes where the others have {expected:,}"
         for slot, picture in enumerate(bins[owner]):
             if picture is None:
                 continue
@@ -113,32 +121,49 @@ def find_dumps(folder: str, bins: Mapping[str, Sequence[str | None]], *, output:
     return Dumps(found, tuple(unusable.items()), tuple(strays))
 
 
-def _claims(
-    folder: str, bins: Mapping[str, Sequence[str | None]], output: int | None
-) -> tuple[dict[str, int | None], dict[str, list[str]]]:
-    """Size in bytes of each dump (``None`` for .npy, whose header tells), and the bins each may come from."""
-    files: dict[str, int | None] = {}
-    claims: dict[str, list[str]] = {}
-    popular: Counter[str] = Counter()
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            base, suffix = os.path.splitext(entry.name)
-            numbered = _OUTPUT.fullmatch(base)
-            if suffix not in _SUFFIXES or entry.name.startswith(".") or not entry.is_file():
-                continue
-            if output is not None and not (numbered and int(numbered[2]) == output):
-                continue
-            files[entry.name] = entry.stat().st_size if suffix == ".bin" else None
-            candidates = [base] * (base in bins and output is None)
-            if numbered and numbered[1] in bins:
-                candidates.append(numbered[1])
-            if candidates:
-                claims[entry.name] = candidates
-                popular.update(_ending(entry.name, one) for one in candidates)
-    for name, candidates in claims.items():
-        if len(candidates) > 1:  # "a_1.bin" with pictures "a" and "a_1": as most files here are named
-            candidates[:] = [max(candidates, key=lambda one: (popular[_ending(name, one)], len(one)))]
-    return files, claims
+def _readings(name: str, output: int | None) -> list[str]:
+    """Stems of the bins that a file may be the dump of: its name without ``.bin``, and without ``_1.bin``."""
+    base, suffix = os.path.splitext(name)
+    if suffix not in _SUFFIXES or name.startswith("."):
+        return []
+    numbered = _OUTPUT.fullmatch(base)
+    if output is not None:
+        return [numbered[1]] if numbered and int(numbered[2]) == output else []
+    return [base, numbered[1]] if numbered else [base]
+
+
+def _size(entry: os.DirEntry[str]) -> int | None:
+    """Bytes of a dump that has nothing but pixels; ``None`` if that takes reading it, or cannot be told."""
+    try:
+        return entry.stat().st_size if entry.name.endswith(".bin") and entry.is_file() else None
+    except OSError:
+        return None  # whoever reads it says why
+
+
+def _owners(
+    readings: Mapping[str, list[str]], bins: Mapping[str, Sequence[str | None]]
+) -> tuple[dict[str, list[str]], list[str], set[str]]:
+    """Dumps of each bin, those of none, and those that may be of another one.
+
+    ``a_1.bin`` is the dump of ``a_1`` or an output of ``a``: which of them, follows from how most files are named.
+    """
+    popular = Counter(_ending(name, stem) for name, stems in readings.items() for stem in stems if stem in bins)
+    by_bin: dict[str, list[str]] = {}
+    strays, doubtful = [], set()
+    for name, stems in readings.items():
+        if not any(stem in bins for stem in stems):
+            strays.append(name)
+            continue
+        most = max(popular[_ending(name, stem)] for stem in stems)
+        likely = [stem for stem in stems if popular[_ending(name, stem)] == most]
+        owners = [stem for stem in likely if stem in bins]
+        if not owners:
+            strays.append(name)
+        for owner in owners:
+            by_bin.setdefault(owner, []).append(name)
+        if len(likely) > 1:
+            doubtful.add(name)
+    return by_bin, strays, doubtful
 
 
 def _ending(name: str, owner: str) -> str:
@@ -146,18 +171,18 @@ def _ending(name: str, owner: str) -> str:
 
 
 def _usual_size(
-    files: Mapping[str, int | None],
+    sizes: Mapping[str, int | None],
     by_bin: Mapping[str, Sequence[str]],
     bins: Mapping[str, Sequence[str | None]],
     slots: int,
 ) -> int | None:
     """Size of most dumps, which a truncated or foreign one does not have; ``None`` if no size has a majority."""
     names = {name for owner, names in by_bin.items() if len(bins[owner]) == slots for name in names}
-    sizes = Counter(files[name] for name in names if files[name] is not None)
-    if not sizes:
+    counted = Counter(sizes[name] for name in names if sizes[name] is not None)
+    if not counted:
         return None
-    size, count = sizes.most_common(1)[0]
-    return size if 2 * count > sum(sizes.values()) else None
+    size, count = counted.most_common(1)[0]
+    return size if 2 * count > sum(counted.values()) else None
 
 
 def _no_dumps(folder: str, output: int | None) -> str:
@@ -178,6 +203,8 @@ class DumpReader:
 
     def __init__(self, canvas: tuple[int, int], num_classes: int) -> None:
         self._canvas, self._num_classes = canvas, num_classes
+        # Bytes of a pixel's scores -> of one score.
+        self._score_bytes = {num_classes * one: one for one in _FLOAT_BYTES if num_classes > 1}
         self._buffer = np.empty(0, np.uint8)
 
     def read(self, dump: Dump, rows: range) -> tuple[NDArray[Any], str]:
@@ -194,115 +221,128 @@ class DumpReader:
             DumpError: missing, of a size that no mask has, damaged, or holding what cannot be labels.
         """
         if dump.path.endswith(".npy"):
-            return self._read_npy(dump)
+            return self._read_npy(dump, rows)
         bytes_a_pixel = self._bytes_a_pixel(dump)
+        value_bytes = self._score_bytes.get(bytes_a_pixel, 0)
         if bytes_a_pixel not in _INTEGERS:
-            return self._read_scores(dump, rows, bytes_a_pixel // self._num_classes)
+            return self._read_scores(dump, rows, value_bytes)
+        if value_bytes:  # of two or four classes: what it is only the whole mask tells
+            rows = range(self._canvas[0])
         kind = np.dtype(_INTEGERS[bytes_a_pixel])
         width = self._canvas[1] * kind.itemsize
         start = dump.slot * self._canvas[0] * width
         room = self._room(self._canvas[0] * width)
         _read_into(dump.path, room[rows.start * width : rows.stop * width], start + rows.start * width)
-        return room.view(kind).reshape(self._canvas), str(kind)
+        mask = room.view(kind).reshape(self._canvas)
+        is_far = value_bytes and max(-int(mask.min()), int(mask.max())) > _MOST_CLASSES
+        if is_far and self.as_floats(dump, rows, mask) is None:
+            return self._read_scores(dump, rows, value_bytes)
+        return mask, str(kind)
 
-    def reread(self, dump: Dump, rows: range, mask: NDArray[Any]) -> tuple[NDArray[Any], str] | None:
-        """What a mask is whose integers are not all classes, if its bytes are no integers.
+    def as_floats(self, dump: Dump, rows: range, mask: NDArray[Any]) -> tuple[NDArray[np.int32], str] | None:
+        """What a mask is whose integers are not all classes, if its bytes are labels stored as floats.
 
         Args:
             dump, rows: as given to :meth:`read`.
             mask: what that returned.
 
         Returns:
-            As :meth:`read`, or ``None`` if integers it is.
-
-        Raises:
-            DumpError: class scores that are not numbers.
+            As :meth:`read`, or ``None`` if they are not.
         """
         if dump.path.endswith(".npy") or mask.itemsize not in _FLOAT_BYTES:
             return None
-        part = mask[rows.start : rows.stop]
         kind = np.dtype(f"f{mask.itemsize}")
-        if (labels := _as_labels(part.view(kind))) is not None:
-            whole = np.zeros(self._canvas, np.int32)
-            whole[rows.start : rows.stop] = labels
-            return whole, str(kind)
-        value_bytes, rest = divmod(mask.itemsize, self._num_classes)
-        if not rest and value_bytes in _FLOAT_BYTES and (part.min() < -_MOST_CLASSES or part.max() > _MOST_CLASSES):
-            return self._read_scores(dump, rows, value_bytes)
-        return None
+        labels = self._rounded(mask.view(kind), rows)
+        return None if labels is None else (labels, str(kind))
 
     def _bytes_a_pixel(self, dump: Dump) -> int:
-        try:
-            size = os.stat(dump.path).st_size
-        except OSError as error:
-            raise DumpError(dump.path, error.strerror or str(error)) from error
-        pixels = self._canvas[0] * self._canvas[1] * dump.slots
+        size, pixels = _file_size(dump.path), self._canvas[0] * self._canvas[1] * dump.slots
         bytes_a_pixel, rest = divmod(size, pixels)
-        scores = [self._num_classes * one for one in _FLOAT_BYTES if self._num_classes > 1]
-        if rest or bytes_a_pixel not in (*_INTEGERS, *scores):
-            batch = f"{dump.slots} masks of " * (dump.slots > 1) + f"{self._canvas[0]}x{self._canvas[1]}"
-            known = ", ".join(f"{pixels * one:,} ({kind.__name__})" for one, kind in _INTEGERS.items())
+        if rest or bytes_a_pixel not in (*_INTEGERS, *self._score_bytes):
+            height, width = self._canvas
+            what = (
+                f"{dump.slots} masks of {width}x{height} have" if dump.slots > 1 else f"a mask of {width}x{height} has"
+            )
+            known = ", ".join(f"{pixels * one:,} ({np.dtype(kind)})" for one, kind in _INTEGERS.items())
+            scores = ", ".join(f"{pixels * one:,}" for one in self._score_bytes)
             raise DumpError(
                 dump.path,
-                f"{size:,} bytes; {batch} have {known} or, as scores of {self._num_classes} classes, "
-                + ", ".join(f"{pixels * one:,}" for one in scores),
+                f"{size:,} bytes; {what} {known}"
+                + (f" or, as scores of {self._num_classes} classes, {scores}" if scores else "")
+                + "; of another size? --net-input-width, --net-input-height",
             )
         return bytes_a_pixel
 
     def _read_scores(self, dump: Dump, rows: range, value_bytes: int) -> tuple[NDArray[Any], str]:
-        height, width = self._canvas
-        size = self._num_classes * height * width * value_bytes
+        shape = (self._num_classes, *self._canvas)
+        size = math.prod(shape) * value_bytes
         room = self._room(size)
         _read_into(dump.path, room, dump.slot * size)
-        scores = room.view(f"f{value_bytes}").reshape(self._num_classes, height, width)
+        scores = room.view(f"f{value_bytes}").reshape(shape)
         return self._argmax(dump.path, scores, rows), f"class scores of {scores.dtype}"
 
     def _argmax(self, path: str, scores: NDArray[Any], rows: range) -> NDArray[np.int32]:
-        """The first of the largest, as ``torch.argmax`` and ``numpy.argmax``, which is slow along the first axis."""
+        """The first of the largest, as ``torch.argmax`` and ``numpy.argmax``, which are slow along the first axis."""
         part = scores[:, rows.start : rows.stop]
-        best, labels = part[0].copy(), np.zeros(part.shape[1:], np.int32)
-        for label in range(1, len(part)):
-            better = part[label] > best
-            np.copyto(best, part[label], where=better)
-            labels[better] = label
-        if np.isnan(part.sum(dtype=np.float64)):  # infinities of both signs give one as well, and are as wrong
-            raise DumpError(path, "class scores that are not numbers (NaN, or infinities of both signs)")
+        best = part[0].astype(np.result_type(part, np.float32))  # halves are slow to compare
+        other, labels = np.empty_like(best), np.zeros(best.shape, np.int32)
+        with np.errstate(invalid="ignore"):  # NaN, which is looked for in the end
+            for label in range(1, len(part)):
+                np.copyto(other, part[label])
+                labels[other > best] = label
+                np.maximum(best, other, out=best)
+        if np.isnan(best).any():
+            raise DumpError(path, "class scores that are not numbers (NaN)")
+        return self._whole(labels, rows)
+
+    def _rounded(self, values: NDArray[Any], rows: range) -> NDArray[np.int32] | None:
+        """Floats as labels, if every one is a label."""
+        part = values[rows.start : rows.stop]
+        part = part.astype(np.result_type(part, np.float32))  # halves cannot hold the largest label to compare with
+        with np.errstate(invalid="ignore"):  # NaN, which is no label
+            if not ((part >= 0) & (part <= _MOST_CLASSES)).all():
+                return None
+        labels = part.astype(np.int32)
+        return self._whole(labels, rows) if (labels == part).all() else None
+
+    def _whole(self, labels: NDArray[np.int32], rows: range) -> NDArray[np.int32]:
         whole = np.zeros(self._canvas, np.int32)
         whole[rows.start : rows.stop] = labels
         return whole
 
-    def _read_npy(self, dump: Dump) -> tuple[NDArray[Any], str]:
+    def _read_npy(self, dump: Dump, rows: range) -> tuple[NDArray[Any], str]:
+        size = _file_size(dump.path)
         try:
-            array = np.load(dump.path, allow_pickle=False)
+            mapped = np.lib.format.open_memmap(dump.path, mode="r")
         except OSError as error:
             raise DumpError(dump.path, error.strerror or str(error)) from error
-        except (ValueError, EOFError, SyntaxError) as error:
+        except Exception as error:  # NumPy raises whatever its parsing runs into
             raise DumpError(dump.path, f"damaged .npy file: {error}") from error
-        if not isinstance(array, np.ndarray):
-            raise DumpError(dump.path, "an archive of several arrays; one .npy array is needed")
+        if mapped.offset + mapped.nbytes != size:
+            more = size - mapped.offset - mapped.nbytes
+            raise DumpError(dump.path, f"damaged .npy file: {more:,} bytes more than its header says")
+        array = np.asarray(mapped)
         kind, given = str(array.dtype), array.shape
-        if dump.slots > 1:
-            if not given or given[0] != dump.slots:
-                raise DumpError(dump.path, f"of shape {given}; {dump.slots} masks are {self._npy_shapes(dump)}")
+        batch = (dump.slots,) * (dump.slots > 1)
+        if batch and given[:1] == batch:
             array = array[dump.slot]
         while array.ndim > 2 and array.shape[0] == 1:
             array = array[0]
-        if array.shape == (self._num_classes, *self._canvas) and array.dtype.kind == "f":
-            return self._argmax(dump.path, array, range(self._canvas[0])), f"class scores of {kind}"
-        if array.shape != self._canvas:
-            raise DumpError(dump.path, f"of shape {given}; expected {self._npy_shapes(dump)}")
+        if (batch and given[:1] != batch) or array.shape not in (self._canvas, (self._num_classes, *self._canvas)):
+            labels, scores = (*batch, *self._canvas), (*batch, self._num_classes, *self._canvas)
+            raise DumpError(dump.path, f"of shape {given}; expected {labels} labels or {scores} class scores")
+        if array.ndim == 3:
+            if array.dtype.kind != "f":
+                raise DumpError(dump.path, f"{self._num_classes} maps of type {kind}; class scores are floats")
+            return self._argmax(dump.path, array, rows), f"class scores of {kind}"
         if array.dtype.kind == "f":
-            labels = _as_labels(array)
-            if labels is None:
+            rounded = self._rounded(array, rows)
+            if rounded is None:
                 raise DumpError(dump.path, f"{kind} values that are no whole numbers from 0 to {_MOST_CLASSES}")
-            return labels, kind
+            return rounded, kind
         if array.dtype.kind not in "biu":
             raise DumpError(dump.path, f"of type {kind}; labels are integers")
         return array, kind
-
-    def _npy_shapes(self, dump: Dump) -> str:
-        batch = (dump.slots,) * (dump.slots > 1)
-        return f"{(*batch, *self._canvas)} labels or {(*batch, self._num_classes, *self._canvas)} class scores"
 
     def _room(self, size: int) -> NDArray[np.uint8]:
         if self._buffer.size < size:
@@ -310,14 +350,14 @@ class DumpReader:
         return self._buffer[:size]
 
 
-def _as_labels(values: NDArray[Any]) -> NDArray[np.int32] | None:
-    """Floats as labels, if every one is a label."""
-    if values.dtype == np.float16:  # which cannot hold the largest label to compare with
-        values = values.astype(np.float32)
-    if not ((values >= 0) & (values <= _MOST_CLASSES)).all():
-        return None
-    labels = values.astype(np.int32)
-    return labels if (labels == values).all() else None
+def _file_size(path: str) -> int:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DumpError(path, error.strerror or str(error)) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise DumpError(path, "not a regular file")
+    return status.st_size
 
 
 def _read_into(path: str, room: NDArray[np.uint8], start: int) -> None:

@@ -26,6 +26,10 @@ _HEADER = struct.Struct(">IIBBBBB")
 _GREY, _PALETTE = 0, 3  # colour types whose samples are indices (PNG specification, 11.2.1)
 _COLOURED = {2: "RGB", 4: "grey with transparency", 6: "RGBA"}
 
+# First column and row of each pass, and the steps (8.2).
+_ADAM7 = (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)
+_LOSSY = ("JPEG", "MPO", "JPEG2000")
+
 _ADVICE = (
     "labels must be the class indices themselves, in a palette or grey PNG; programs that expand palettes to colours "
     "(cv2 among them) lose them: take the original file, or turn each colour back into its index"
@@ -84,11 +88,11 @@ def _from_png(path: str, data: bytes, wide: bool, max_pixels: int) -> NDArray[np
         raise PictureError(path, f"in colours ({_COLOURED[colour]}); {_ADVICE}")
     if depth == 16 and not wide:
         raise PictureError(path, _not_wide("16-bit grey"))
-    if depth != 8 or interlaced or colour not in (_GREY, _PALETTE) or not (width and height):
-        return None
+    if colour not in (_GREY, _PALETTE) or not (width and height):
+        raise PictureError(path, f"damaged PNG: {width}x{height} pixels of colour type {colour}")
 
     inflater = zlib_ng.decompressobj()
-    size = height * (width + 1)
+    size = _size_of_rows(width, height, depth, bool(interlaced))
     try:
         rows = np.frombuffer(inflater.decompress(coded, size + 1), np.uint8)
     except zlib_ng.error as error:  # type: ignore[misc]
@@ -96,8 +100,19 @@ def _from_png(path: str, data: bytes, wide: bool, max_pixels: int) -> NDArray[np
     if rows.size != size or not inflater.eof:
         found = f"more than {size:,}" if rows.size > size else f"{rows.size:,}"
         raise PictureError(path, f"damaged PNG: {found} bytes of pixels, {width}x{height} needs {size:,}")
+    if depth != 8 or interlaced:
+        return None
     rows = rows.reshape(height, width + 1)
     return None if rows[:, 0].any() else rows[:, 1:]
+
+
+def _size_of_rows(width: int, height: int, depth: int, interlaced: bool) -> int:
+    """Bytes of a PNG's rows, each with its filter's number in front."""
+    passes = [
+        (-(-(height - top) // down), -(-(width - left) // right))
+        for left, top, right, down in (_ADAM7 if interlaced else ((0, 0, 1, 1),))
+    ]
+    return sum(rows * (1 + (columns * depth + 7) // 8) for rows, columns in passes if rows > 0 and columns > 0)
 
 
 def _checked_chunks(path: str, data: bytes) -> tuple[bytes, bytes]:
@@ -114,6 +129,8 @@ def _checked_chunks(path: str, data: bytes) -> tuple[bytes, bytes]:
         body = memoryview(data)[at + 4 : end - 4]
         if zlib_ng.crc32(body) != int.from_bytes(data[end - 4 : end], "big"):
             raise PictureError(path, f"damaged PNG: the checksum of chunk {kind!r} at byte {at} is wrong")
+        if (kind == b"IHDR") != (at == len(_SIGNATURE)):
+            raise PictureError(path, f"damaged PNG: chunk {kind!r} at byte {at}; the header comes first, and once")
         if kind == b"IHDR":
             header = bytes(body[4:])
         elif kind == b"IDAT":
@@ -129,8 +146,8 @@ def _checked_chunks(path: str, data: bytes) -> tuple[bytes, bytes]:
 def _with_pillow(path: str, data: bytes, wide: bool, max_pixels: int) -> NDArray[Any]:
     def decode(image: Any) -> NDArray[Any]:
         check_pixels(path, image.height, image.width, max_pixels)
-        if image.format == "JPEG":
-            raise PictureError(path, f"a JPEG, which does not keep values as they are; {_ADVICE}")
+        if image.format in _LOSSY:
+            raise PictureError(path, f"a {image.format}, which does not keep values as they are; {_ADVICE}")
         if image.mode in ("1", "P", "L"):
             image.load()
             pixels: NDArray[Any] = np.asarray(image, np.uint8)

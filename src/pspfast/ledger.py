@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,14 +18,14 @@ import numpy as np
 
 from pspfast.files import OutputError, write_all, write_whole
 from pspfast.metrics import ConfusionMatrix
-from pspfast.pairs import Pairs
+from pspfast.pairs import NO_CLASS, Pairs, check_ignore_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pspfast.geometry import CropRule
 
-__all__ = ["Entry", "Ledger", "LedgerWriter", "Subject", "merge"]
+__all__ = ["Entry", "Ledger", "LedgerWriter", "Subject", "add_entries", "merge", "write_ledger"]
 
 _FORMAT, _VERSION = "pspfast ledger", 1
 
@@ -43,6 +44,11 @@ class Subject:
     ignore_index: int | None = 255
     geometry: CropRule = "exact"
 
+    def __post_init__(self) -> None:
+        check_ignore_index(self.ignore_index)
+        if len(set(self.classes)) != len(self.classes) or not self.classes:
+            raise ValueError(f"classes must have names of their own, got {self.classes}")
+
     def matrix(
         self,
         *,
@@ -51,9 +57,11 @@ class Subject:
         reduce_zero_label: bool = False,
     ) -> ConfusionMatrix:
         """An empty matrix for it."""
+        label = self.ignore_index if ignore_index == "same" else ignore_index
+        check_ignore_index(label)
         return ConfusionMatrix(
             len(self.classes),
-            self.ignore_index if ignore_index == "same" else ignore_index,
+            label,
             label_map=label_map,
             reduce_zero_label=reduce_zero_label,
         )
@@ -82,22 +90,24 @@ class Entry:
         return json.dumps(fields, separators=(",", ":")) + "\n"
 
     @classmethod
-    def from_line(cls, line: str) -> Entry:
+    def from_line(cls, line: str | bytes) -> Entry:
         """The inverse of :meth:`to_line`.
 
         Raises:
             ValueError: not such a line, or pixels that do not add up to the size.
         """
         try:
-            fields = json.loads(line)
-            name, digest, (height, width) = str(fields["name"]), str(fields["digest"]), fields["size"]
-            flat = np.asarray(fields["pairs"], np.int64).reshape(-1, 3)
+            fields = json.loads(line if isinstance(line, str) else line.decode())
+            name, digest, (height, width) = fields["name"], fields["digest"], fields["size"]
+            flat = np.array(fields["pairs"]).reshape(-1, 3)
         except (KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a picture's line: {type(error).__name__} {error}") from error
+        if (*map(type, (name, digest, height, width)), flat.dtype) != (str, str, int, int, np.int64):
+            raise ValueError(f"not a picture's line: {name!r}, {digest!r}, {fields['size']}, pairs of {flat.dtype}")
         labels, preds, pixels = flat.T
-        if len(flat) == 0 or pixels.min() <= 0 or pixels.sum() != height * width:
+        if len(flat) == 0 or pixels.min() <= 0 or pixels.sum() != height * width or flat.min() < NO_CLASS:
             raise ValueError(f"the pixels of {name!r} do not add up to {height} x {width}")
-        return cls(name, digest, (int(height), int(width)), Pairs(labels, preds, pixels))
+        return cls(name, digest, (height, width), Pairs(labels, preds, pixels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +148,7 @@ class Ledger:
     @classmethod
     def _parse(cls, path: str, data: bytes) -> Ledger:
         end = data.rfind(b"\n") + 1
-        try:
-            head, *lines = data[:end].decode().split("\n")[:-1]
-        except ValueError:  # not text, or no line at all
-            raise ValueError(f"{path} is not a ledger") from None
+        head, *lines = data[: max(end - 1, 0)].split(b"\n")
         subject = _subject_from_line(path, head)
         entries = {}
         for number, line in enumerate(lines, start=2):
@@ -201,6 +208,8 @@ class LedgerWriter:
         except OSError as error:
             raise OutputError(self._path, error) from error
         try:
+            if not stat.S_ISREG(os.fstat(self._file).st_mode):  # devices end never, pipes forget
+                raise OutputError(self._path, OSError(None, "not a regular file"))
             self.entries = self._open(subject)
         except BaseException:
             os.close(self._file)
@@ -212,6 +221,8 @@ class LedgerWriter:
         except BlockingIOError:
             busy = OSError(None, "another run is writing into it; wait for it, or choose another file")
             raise OutputError(self._path, busy) from None
+        except OSError as error:  # a file system without locks
+            raise OutputError(self._path, error) from error
         with open(os.dup(self._file), "rb") as file:
             data = file.read()
         head = _subject_line(subject).encode()
@@ -296,9 +307,9 @@ def _subject_line(subject: Subject) -> str:
     return json.dumps(fields, separators=(",", ":")) + "\n"
 
 
-def _subject_from_line(path: str, line: str) -> Subject:
+def _subject_from_line(path: str, line: bytes) -> Subject:
     try:
-        fields = json.loads(line)
+        fields = json.loads(line.decode())
         if fields["format"] != _FORMAT:
             raise ValueError
         version = fields["version"]
@@ -307,8 +318,10 @@ def _subject_from_line(path: str, line: str) -> Subject:
     if version != _VERSION:
         raise ValueError(f"{path} is a ledger of version {version}; this pspfast reads version {_VERSION}")
     try:
+        if fields["geometry"] not in ("exact", "reference") or not isinstance(fields["classes"], list):
+            raise ValueError(f"geometry {fields['geometry']!r}, classes {fields['classes']!r}")
         return Subject(tuple(map(str, fields["classes"])), fields["ignore_index"], fields["geometry"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: its first line is damaged: {error}") from error
 
 
@@ -316,7 +329,8 @@ def _described(found: Subject, wanted: Subject) -> str:
     """What differs between two subjects."""
     differences = []
     if found.classes != wanted.classes:
-        differences.append(f"{len(found.classes)} classes ({', '.join(found.classes[:3])}, ...)")
+        some = ", ".join(found.classes[:3]) + ", ..." * (len(found.classes) > 3)
+        differences.append(f"{len(found.classes)} classes ({some})")
     if found.ignore_index != wanted.ignore_index:
         differences.append(f"ignore_index {found.ignore_index}")
     if found.geometry != wanted.geometry:

@@ -112,12 +112,17 @@ class Manifest:
             raise ValueError(
                 f"expected format {_FORMAT!r} {_FORMAT_VERSION}, got {fields['format']!r} {fields['format_version']!r}"
             )
+        (height, width), slots = fields["parameters"]["size"], fields["parameters"]["batch_size"]
+        if not all(type(number) is int and number > 0 for number in (height, width, slots)):
+            raise ValueError(f"size {height} {width}, batch_size {slots}")
         pictures: dict[str, list[PictureRecord]] = {}
         for picture in fields["pictures"]:
             members = pictures.setdefault(picture["bin"], [])
-            if picture["slot"] != len(members):
-                raise ValueError(f"slot {picture['slot']} of {picture['bin']} where {len(members)} was expected")
+            if picture["slot"] != len(members) or len(members) == slots:
+                raise ValueError(f"slot {picture['slot']} of {picture['bin']} after {len(members)} of {slots}")
             members.append(_picture_from_fields(picture))
+            if members[-1].geometry.canvas != (height, width):
+                raise ValueError(f"{picture['name']} is in a canvas {members[-1].geometry.canvas}, not {height, width}")
         return cls(
             fields["parameters"],
             fields["image_folder"],

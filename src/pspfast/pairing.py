@@ -14,7 +14,7 @@ from pspfast.images import PictureError, picture_size
 from pspfast.manifest import MANIFEST, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["Pairing", "Pictured", "Sources", "pair"]
 
@@ -76,14 +76,18 @@ class Pairing:
         pictures: in the order of the split.
         missing: ``(name, reason)`` of the pictures that lack something.
         repeated: ``(name, remark)`` of ids that the split has twice.
-        strays: ``(file name, reason)`` of dumps that belong to no picture asked for.
+        strays: file names of dumps that belong to no picture asked for.
+        asked_by: what says which pictures are asked for.
+        unasked: label pictures without a dump, where nothing but the labels says what is asked for.
     """
 
     canvas: tuple[int, int]
     pictures: tuple[Pictured, ...]
     missing: tuple[tuple[str, str], ...]
     repeated: tuple[tuple[str, str], ...]
-    strays: tuple[tuple[str, str], ...]
+    strays: tuple[str, ...]
+    asked_by: str
+    unasked: int
 
 
 def pair(sources: Sources) -> Pairing:
@@ -108,9 +112,9 @@ def pair(sources: Sources) -> Pairing:
         else:
             ids[stem(name)] = name
     dumps = find_dumps(sources.dumps, _bins(manifest, ids), output=sources.output)
-    failed = {stem(name): reason for name, reason in manifest.failed} if manifest else {}
+    failed = dict(_failed(manifest)) if manifest else {}
     unusable = dict(dumps.unusable)
-    pictures, missing = [], []
+    pictures, missing, unasked = [], [], 0
     for key, name in ids.items():
         try:
             if key in unusable:
@@ -119,12 +123,14 @@ def pair(sources: Sources) -> Pairing:
                 raise _LackError(f"it was not preprocessed: {failed[key]}")
             if key not in dumps.found:
                 if sources.split is None and manifest is None:
-                    continue  # labels of a picture nobody asked for
+                    unasked += 1
+                    continue
                 raise _LackError(f"no dump: {key}_1.bin, {key}_0.bin, {key}.bin or the same as .npy")
             pictures.append(Pictured(key, dumps.found[key], find_labels(label_folder, name), sizes.geometry(key, name)))
         except (_LackError, PictureError) as error:
             missing.append((key, str(error)))
-    return Pairing(canvas, tuple(pictures), tuple(missing), tuple(repeated), dumps.strays)
+    asked_by = sources.split or ("the manifest" if manifest is not None else label_folder)
+    return Pairing(canvas, tuple(pictures), tuple(missing), tuple(repeated), dumps.strays, asked_by, unasked)
 
 
 def _manifest(sources: Sources) -> Manifest | None:
@@ -138,8 +144,9 @@ def _canvas(sources: Sources, manifest: Manifest | None) -> tuple[int, int]:
     if manifest is None:
         return sources.canvas or DEFAULT_CANVAS
     height, width = manifest.parameters["size"]
-    if sources.canvas not in (None, (height, width)):
-        raise ValueError(f"the manifest says {height}x{width} (height x width), not {sources.canvas}")
+    if sources.canvas is not None and sources.canvas != (height, width):
+        asked = f"{sources.canvas[0]}x{sources.canvas[1]}"
+        raise ValueError(f"the manifest says {height}x{width} (height x width), not {asked}")
     return height, width
 
 
@@ -169,8 +176,15 @@ def _ids(
         return split.ids
     if manifest is not None:
         named = [name for record in manifest.bins for name in record.names]
-        return [*named, *(name for name, _ in manifest.failed if name not in set(named))]
+        # An id that is named twice failed as well, the second time.
+        return list(dict.fromkeys([*named, *(name for name, _ in manifest.failed)]))
     return sorted(entry.name for entry in os.scandir(label_folder) if entry.name.lower().endswith(".png"))
+
+
+def _failed(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Stem and reason of the pictures that are in no bin; a second mention of one that is in a bin failed too."""
+    made = {stem(name) for record in manifest.bins for name in record.names}
+    return ((stem(name), reason) for name, reason in manifest.failed if stem(name) not in made)
 
 
 def _bins(manifest: Manifest | None, ids: Mapping[str, str]) -> dict[str, Sequence[str | None]]:

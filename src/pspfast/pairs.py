@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pspfast.geometry import CropRule, Letterbox
 
-__all__ = ["NO_CLASS", "PairCounter", "Pairs"]
+__all__ = ["NO_CLASS", "PairCounter", "Pairs", "check_ignore_index"]
 
 NO_CLASS = -1
 """Stands for every label and prediction outside of 0..65,534, which no data set has as a class."""
@@ -68,8 +68,7 @@ class PairCounter:
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None = 255) -> None:
-        if ignore_index is not None and not 0 <= ignore_index < _MOST_CLASSES:
-            raise ValueError(f"ignore_index must be 0 to {_MOST_CLASSES - 1} or None, got {ignore_index}")
+        check_ignore_index(ignore_index)
         self._expected = ConfusionMatrix(num_classes, ignore_index) if num_classes <= _MOST_TABLED else None
         self._ignored = NO_CLASS if ignore_index is None else ignore_index
         self._any = ConfusionMatrix(_MOST_CLASSES, None)
@@ -91,6 +90,12 @@ class PairCounter:
         rows, columns, pixels = self._any.cells()
         labels = np.where(rows < _MOST_CLASSES, rows, NO_CLASS)
         return _sorted(labels, np.where(columns < _MOST_CLASSES, columns, NO_CLASS), pixels)
+
+
+def check_ignore_index(ignore_index: int | None) -> None:
+    """Raise ValueError for a label that pairs do not tell from others."""
+    if ignore_index is not None and not 0 <= ignore_index < _MOST_CLASSES:
+        raise ValueError(f"ignore_index must be 0 to {_MOST_CLASSES - 1} or None, got {ignore_index}")
 
 
 def _sorted(labels: NDArray[np.int64], preds: NDArray[np.int64], pixels: NDArray[np.int64]) -> Pairs:

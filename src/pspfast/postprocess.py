@@ -55,7 +55,8 @@ class Evaluation:
         result: the scores.
         faults: everything that is wrong, told one line each: what the scores leave out and what they have in spite
             of it.
-        strays: dumps that belong to no picture asked for, a line each.
+        strays: dumps that belong to no picture asked for, a line each; a fault unless a split left them out.
+        unasked: label pictures without a dump, where neither split nor manifest says which pictures there must be.
         kept: how many of the pictures were in the ledger already.
         kinds: what the dumps held.
         seconds: wall clock.
@@ -66,6 +67,7 @@ class Evaluation:
     result: Result
     faults: tuple[str, ...]
     strays: tuple[str, ...]
+    unasked: int
     kept: int
     kinds: tuple[str, ...]
     seconds: float
@@ -126,7 +128,10 @@ class _Worker:
             height, width = geometry.picture
             reason = f"{picture.labels}: the labels are {size[1]}x{size[0]}, the picture is {width}x{height}"
             return _Outcome(None, "", reason)
-        (top, _), (height, _) = geometry.crop(self._rule)
+        try:
+            (top, _), (height, _) = geometry.crop(self._rule)
+        except ValueError as error:
+            return _Outcome(None, "", str(error))
         rows = range(top, top + height)
         mask, kind = self._reader.read(picture.dump, rows)
         digest, entry = "", None
@@ -152,7 +157,7 @@ class _Worker:
     ) -> tuple[NDArray[Any], str, Pairs]:
         pairs = self._count(mask, labels, geometry, self._rule)
         if _no_classes(pairs.preds, self._num_classes).any():
-            other = self._reader.reread(picture.dump, rows, mask)
+            other = self._reader.as_floats(picture.dump, rows, mask)
             if other is not None:
                 mask, kind = other
                 pairs = self._count(mask, labels, geometry, self._rule)
@@ -253,7 +258,7 @@ def postprocess(
     paths = {"manifest": manifest, "info": info, "images": image_folder, "labels": label_folder, "split": split}
     named = {key: os.fspath(path) for key, path in paths.items() if path is not None}
     pairing = pair(Sources(os.fspath(dump_folder), canvas=size, output=output, **named))
-    mask_folder = None if masks is None else str(folder_for_output(masks))
+    mask_folder = None if masks is None else _mask_folder(masks, pairing, image_folder)
     expected = max(len(classes) + reduce_zero_label, max(label_map or {}, default=0) + 1)
 
     with ExitStack() as open_files:
@@ -290,18 +295,30 @@ def postprocess(
         len(tally.entries),
         left_out=tally.left_out,
         remarks=tally.remarks,
+        strays=pairing.strays,
         source=tuple(options.items()),
     )
     return Evaluation(
         result=result,
         faults=tuple(f"{name}: {what}" for name, what in (*tally.left_out, *tally.remarks)),
-        strays=tuple(reason for _, reason in pairing.strays),
+        strays=tuple(f"{name}: of no picture in {pairing.asked_by}" for name in pairing.strays),
+        unasked=pairing.unasked,
         kept=tally.kept,
         kinds=tuple(sorted(tally.kinds)),
         seconds=time.perf_counter() - started,
         peak_memory=console.peak_memory(),
         stopped=tally.stopped,
     )
+
+
+def _mask_folder(folder: str | os.PathLike[str], pairing: Pairing, image_folder: str | os.PathLike[str] | None) -> str:
+    path = str(folder_for_output(folder))
+    inputs = {os.path.dirname(picture.labels) for picture in pairing.pictures}
+    if image_folder is not None:
+        inputs.add(os.fspath(image_folder))
+    if any(os.path.samefile(path, one) for one in inputs if os.path.exists(one)):
+        raise ValueError(f"{path} has the labels or pictures, which masks would replace; choose another folder")
+    return path
 
 
 class _Tally:
@@ -325,8 +342,8 @@ class _Tally:
         self._remarks: list[tuple[str, str]] = []
         for name, reason in (*pairing.missing, *pairing.repeated):
             self._fault(name, reason)
-        if strict and pairing.strays:
-            self.stopped = self.stopped or pairing.strays[0][1]
+        for name in pairing.strays:
+            self._fault(name, f"of no picture in {pairing.asked_by}")
         progress.advance(len(pairing.missing))
 
     @property
@@ -354,8 +371,9 @@ class _Tally:
         if remark:
             self._remarks.append((name, remark))
             self._fault(name, remark)
-        self.kinds.add(outcome.kind)
         self.kept += outcome.kept
+        if not outcome.kept:  # nobody looked closely at the others
+            self.kinds.add(outcome.kind)
         if self._writer is not None and not outcome.kept:
             self._writer.add(outcome.entry)
         self.entries.append(outcome.entry)
@@ -493,7 +511,7 @@ def main(
         **options,
     )
     _tell_all("wrong", found.faults)
-    _tell_all("dumps belong to no picture asked for", found.strays)
+    _tell_all("dumps that nobody asked for", found.strays)
     if found.stopped:
         how = "the ledger has what was counted, the same command goes on from here" if options["ledger"] else ""
         console.tell("; ".join(part for part in (f"stopped: {found.stopped}", how) if part))
@@ -501,15 +519,30 @@ def main(
     if not found.result.pictures:
         console.tell("no picture could be scored")
         return console.SOME_FAILED
-    console.report("\n".join([found.result.tables(), *found.result.caveats()]))
-    write_whole(result_file, found.result.published().encode())
-    if json_file is not None:
-        write_whole(json_file, found.result.to_json().encode())
-    if csv_file is not None:
-        write_whole(csv_file, found.result.to_csv().encode())
+    failed = _write_all(
+        lambda: console.report("\n".join([found.result.tables(), *found.result.caveats()])),
+        lambda: write_whole(result_file, found.result.published().encode()),
+        lambda: None if json_file is None else write_whole(json_file, found.result.to_json().encode()),
+        lambda: None if csv_file is None else write_whole(csv_file, found.result.to_csv().encode()),
+    )
+    if found.unasked:
+        console.tell(f"{found.unasked} label pictures have no dump; --split says which pictures there must be")
     if not quiet:
         console.tell(str(found))
-    return console.SOME_FAILED if found.faults else console.DONE
+    wrong = found.faults or (found.strays and options["split"] is None) or failed
+    return console.SOME_FAILED if wrong else console.DONE
+
+
+def _write_all(*outputs: Callable[[], None]) -> bool:
+    """Whether one of the outputs failed; the others are written."""
+    failed = False
+    for write in outputs:
+        try:
+            write()
+        except OutputError as error:
+            console.tell(str(error))
+            failed = True
+    return failed
 
 
 def _tell_all(what: str, lines: Iterable[str]) -> None:

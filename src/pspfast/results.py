@@ -39,6 +39,7 @@ class Result:
             class and predicted as none (these lower the scores of their class).
         left_out: ``(name, reason)`` of pictures that are not in the scores.
         remarks: ``(name, what)`` of pictures that are, though something about them is wrong.
+        strays: dumps that belong to no picture asked for.
         source: options that decide the scores, as plain values.
 
     Example:
@@ -71,6 +72,7 @@ class Result:
     invalid_predictions: int = 0
     left_out: tuple[tuple[str, str], ...] = ()
     remarks: tuple[tuple[str, str], ...] = ()
+    strays: tuple[str, ...] = ()
     source: tuple[tuple[str, Any], ...] = ()
 
     @classmethod
@@ -150,6 +152,7 @@ class Result:
             "classes": classes,
             "left_out": [{"name": name, "reason": reason} for name, reason in self.left_out],
             "remarks": [{"name": name, "remark": remark} for name, remark in self.remarks],
+            "strays": list(self.strays),
         }
         return json.dumps(fields, indent=1) + "\n"
 
@@ -178,6 +181,7 @@ class Result:
                 pixels["invalid_predictions"],
                 tuple((one["name"], one["reason"]) for one in fields["left_out"]),
                 tuple((one["name"], one["remark"]) for one in fields["remarks"]),
+                tuple(fields["strays"]),
                 tuple(fields["source"].items()),
             )
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
