@@ -226,16 +226,16 @@ class DumpReader:
         value_bytes = self._score_bytes.get(bytes_a_pixel, 0)
         if bytes_a_pixel not in _INTEGERS:
             return self._read_scores(dump, rows, value_bytes)
-        if value_bytes:  # of two or four classes: what it is only the whole mask tells
-            rows = range(self._canvas[0])
+        # Scores of two or four classes have as many bytes: what it is only the whole mask tells.
+        needed = range(self._canvas[0]) if value_bytes else rows
         kind = np.dtype(_INTEGERS[bytes_a_pixel])
         width = self._canvas[1] * kind.itemsize
         start = dump.slot * self._canvas[0] * width
         room = self._room(self._canvas[0] * width)
-        _read_into(dump.path, room[rows.start * width : rows.stop * width], start + rows.start * width)
+        _read_into(dump.path, room[needed.start * width : needed.stop * width], start + needed.start * width)
         mask = room.view(kind).reshape(self._canvas)
         is_far = value_bytes and max(-int(mask.min()), int(mask.max())) > _MOST_CLASSES
-        if is_far and self.as_floats(dump, rows, mask) is None:
+        if is_far and self.as_floats(dump, needed, mask) is None:
             return self._read_scores(dump, rows, value_bytes)
         return mask, str(kind)
 
