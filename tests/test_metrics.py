@@ -343,6 +343,94 @@ def test_a_merge_is_whole_or_not_at_all() -> None:
     assert mine.total == 0
 
 
+# ---- pixels counted before ----
+
+
+FAR = [0, 1, 2, 3, 5, 7, 254, 255, 256, 300, 65_534, 65_535, 70_000, -1, -100, 2**31, 2**62, -(2**63)]
+RULES: list[dict[str, Any]] = [
+    {},
+    {"ignore_index": None},
+    {"ignore_index": 0},
+    {"ignore_index": 300},
+    {"ignore_index": -1},
+    {"ignore_index": -100, "reduce_zero_label": True},
+    {"reduce_zero_label": True},
+    {"ignore_index": 299, "reduce_zero_label": True},
+    {"label_map": {0: 1, 1: 0, 300: 2, 7: 255}},
+    {"label_map": {65_535: 3, 255: 0}, "reduce_zero_label": True},
+]
+
+
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("classes", [1, 2, 7, 64, 65, 300, 6000])
+def test_rows_of_labels_are_those_the_kernel_counts_in(classes: int, rules: dict[str, Any]) -> None:
+    matrix = ConfusionMatrix(classes, **rules)
+    labels = np.array(FAR + list(range(250, 310)))
+    rows = matrix.rows_of(labels)
+    for label, row in zip(labels, rows.tolist(), strict=True):
+        one = ConfusionMatrix(classes, **rules)
+        one.update(np.array([0]), np.array([label]))
+        assert [cell.tolist() for cell in one.cells()] == [[row], [0], [1]], label
+    assert matrix.rows_of(np.empty(0, np.int64)).shape == (0,)
+
+
+@pytest.mark.parametrize("rules", RULES)
+@given(st.integers(0, 1000), st.sampled_from([1, 2, 7, 65, 300, 6000]))
+@settings(max_examples=20, deadline=None)
+def test_pairs_counted_before_are_pixels(rules: dict[str, Any], seed: int, classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels, preds, pixels = rng.choice(FAR, 40), rng.choice(FAR, 40), rng.integers(0, 6, 40)
+    pairs, plain = ConfusionMatrix(classes, **rules), ConfusionMatrix(classes, **rules)
+    pairs.update_pairs(labels, preds, pixels)
+    plain.update(np.repeat(preds, pixels), np.repeat(labels, pixels))
+    for mine, theirs in zip(pairs.cells(), plain.cells(), strict=True):
+        assert np.array_equal(mine, theirs)
+    pairs.update_pairs(labels, preds, pixels.astype(np.uint8))
+    assert pairs.total == 2 * pixels.sum()
+
+
+def test_cells_leave_nothing_out() -> None:
+    matrix = ConfusionMatrix(3)
+    matrix.update(np.array([2, 0, 9, 1, 9, 9, 1]), np.array([2, 1, 1, 255, 255, 80, 80]))
+    rows, columns, pixels = (part.tolist() for part in matrix.cells())
+    assert list(zip(rows, columns, pixels, strict=True)) == [
+        (1, 0, 1),
+        (1, 3, 1),
+        (2, 2, 1),
+        (3, 1, 1),
+        (3, 3, 1),
+        (4, 1, 1),
+        (4, 3, 1),
+    ]
+    assert all(len(part) == 0 for part in ConfusionMatrix(6000).cells())
+
+
+def test_many_pixels_of_a_pair() -> None:
+    matrix = ConfusionMatrix(2)
+    for _ in range(3):
+        matrix.update_pairs(np.array([1, 255, 1]), np.array([1, 0, 1]), np.array([1 << 40, 5, 1]))
+    assert (matrix.counts[1, 1], matrix.ignored) == (3 * ((1 << 40) + 1), 15)
+
+
+@pytest.mark.parametrize(
+    ("labels", "preds", "pixels", "error", "text"),
+    [
+        ([0, 1], [0, 1], [1], ValueError, r"labels \(2,\), preds \(2,\) and pixels \(1,\) must be equally long"),
+        ([[0]], [[0]], [[1]], ValueError, "must be equally long"),
+        (0, 0, 1, ValueError, "must be equally long"),
+        ([0, 1], [0, 1], [1, -1], ValueError, "pixels must not be negative"),
+        ([0.0], [0], [1], TypeError, "labels must hold integers"),
+        ([0], [0.5], [1], TypeError, "preds must hold integers"),
+        ([0], [0], [1.0], TypeError, "pixels must hold integers"),
+    ],
+)
+def test_pairs_that_cannot_be(labels: Any, preds: Any, pixels: Any, error: type[Exception], text: str) -> None:
+    matrix = ConfusionMatrix(3)
+    with pytest.raises(error, match=text):
+        matrix.update_pairs(np.array(labels), np.array(preds), np.array(pixels))
+    assert matrix.total == 0
+
+
 def test_unpad_into_its_own_memory() -> None:
     memory = np.arange(64, dtype=np.uint8).reshape(8, 8)
     box = Letterbox.fit((4, 6), (8, 8), scale_up=False)

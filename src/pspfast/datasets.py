@@ -147,9 +147,11 @@ def find_picture(folder: str, name: str) -> str:
 
 
 def find_labels(folder: str, name: str) -> str:
-    """Path of the label picture for a picture's id: its name with ``.png``, or ``.PNG`` if only that is there."""
-    path = os.path.join(folder, os.path.splitext(name)[0] if _is_named_as_picture(name) else name)
-    return path + next((suffix for suffix in (".png", ".PNG") if os.path.exists(path + suffix)), ".png")
+    """Path of the label picture for a picture's id: its name with ``.png`` or ``.PNG``, for or behind the extension."""
+    whole = os.path.join(folder, name)
+    base = os.path.splitext(whole)[0] if _is_named_as_picture(name) else whole
+    paths = [path + suffix for path in (base, whole) for suffix in (".png", ".PNG")]
+    return next((path for path in paths if os.path.exists(path)), paths[0])
 
 
 def _is_named_as_picture(name: str) -> bool:

@@ -405,7 +405,8 @@ class _Cells:
         both, place = np.unique(np.concatenate((self._cells, cells)), return_inverse=True)
         total = np.zeros(len(both), np.int64)
         np.add.at(total, place, np.concatenate((self._pixels, pixels)))
-        self._cells, self._pixels = both, total
+        occurs = total != 0
+        self._cells, self._pixels = both[occurs], total[occurs]
 
     def items(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return self._cells, self._pixels

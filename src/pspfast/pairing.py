@@ -178,7 +178,8 @@ def _ids(
         named = [name for record in manifest.bins for name in record.names]
         # An id that is named twice failed as well, the second time.
         return list(dict.fromkeys([*named, *(name for name, _ in manifest.failed)]))
-    return sorted(entry.name for entry in os.scandir(label_folder) if entry.name.lower().endswith(".png"))
+    files = map(os.path.splitext, sorted(os.listdir(label_folder)))
+    return [name for name, suffix in files if suffix.lower() == ".png"]
 
 
 def _failed(manifest: Manifest) -> Iterator[tuple[str, str]]:

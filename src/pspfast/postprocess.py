@@ -390,10 +390,10 @@ class _Tally:
         for what, chosen, values in (("predicted", strange, pairs.preds), ("labelled", unknown, pairs.labels)):
             if chosen.any():
                 names = ", ".join(str(value) if value >= 0 else "out of range" for value in np.unique(values[chosen]))
-                parts.append(
-                    f"{pairs.pixels[chosen].sum():,} pixels {what} as {names}; classes are 0 to {num_classes - 1}"
-                )
-        return "; ".join(parts)
+                parts.append(f"{pairs.pixels[chosen].sum():,} pixels {what} as {names}")
+        mapped = self._matrix.label_map or self._matrix.reduce_zero_label
+        classes = f"classes are 0 to {num_classes - 1}" + ", which the label rules do not make of them" * bool(mapped)
+        return "; ".join([*parts, classes]) if parts else ""
 
     def _fault(self, name: str, what: str) -> None:
         if self._strict and not self.stopped:
