@@ -161,7 +161,7 @@ def test_a_damaged_line_is_named(damage: Callable[[bytes], bytes], where: int, t
         ),
         (
             b'{"format":"pspfast ledger","version":1,"classes":["a"],"ignore_index":255,"geometry":"round"}\n',
-            "its first line is damaged: geometry 'round'",
+            "its first line is damaged: geometry must be 'exact' or 'reference', got 'round'",
         ),
         (bytes(500), "is not a ledger"),
         (b"\x89PNG\r\n\x1a\n and so on", "is not a ledger"),
@@ -201,6 +201,7 @@ def test_a_ledger_about_something_else(other: Subject, text: str, tmp_path: Path
     [
         ({"classes": ("a", "a")}, "names of their own"),
         ({"classes": ()}, "names of their own"),
+        ({"classes": ("a",), "geometry": "round"}, "geometry must be 'exact' or 'reference', got 'round'"),
         ({"classes": ("a",), "ignore_index": -1}, "ignore_index must be 0 to 65534 or None, got -1"),
         ({"classes": ("a",), "ignore_index": 65_535}, "ignore_index must be"),
     ],

@@ -84,8 +84,8 @@ class Pictures:
     def label(self, name: str) -> Path:
         return self.folder / "labels" / f"{name}.png"
 
-    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        return run(*self.options, *options, cwd=self.folder)
+    def run(self, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return run(*self.options, *options, cwd=self.folder, **environment)
 
     def result(self) -> Result:
         return Result.read(self.folder / "result.json")
@@ -693,6 +693,8 @@ def test_names_that_are_no_text(pictures: Pictures) -> None:
         (["--ledger=dumps"], "cannot write dumps: Is a directory"),
         (["--ledger=val.txt"], "val.txt is not a ledger"),
         (["--ledger=/dev/full"], "cannot write /dev/full: not a regular file"),
+        (["--ledger=out", "--json=out"], "out cannot be two outputs at once"),
+        (["--csv=voc_seg_result.txt"], "voc_seg_result.txt cannot be two outputs at once"),
         (["--bogus"], "No such option"),
         (["more"], "unexpected extra argument"),
     ],
@@ -705,6 +707,41 @@ def test_wrong_calls(options: list[str], text: str, pictures: Pictures) -> None:
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert sorted(path.name for path in pictures.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"size": (0, 5)}, ValueError, "canvas must be at least 1"),
+        ({"size": (5.0, 5)}, TypeError, "canvas must be two integers"),
+        ({"geometry": "round"}, ValueError, "geometry must be 'exact' or 'reference', got 'round'"),
+        ({"classes": ("a", "a")}, ValueError, "names of their own"),
+        ({"classes": ()}, ValueError, "names of their own"),
+        ({"ignore_index": -1}, ValueError, "ignore_index must be 0 to 65534 or None"),
+        ({"workers": 0}, ValueError, "workers"),
+        ({"label_folder": None}, ValueError, "where are the labels"),
+    ],
+)
+def test_wrong_arguments(options: dict[str, Any], error: type[Exception], text: str, pictures: Pictures) -> None:
+    with pytest.raises(error, match=text):
+        pictures.evaluate(**options)
+
+
+def test_labels_of_nothing_but_the_border(pictures: Pictures) -> None:
+    for name, (height, width) in SIZES.items():
+        Image.new("L", (width, height), 255).save(pictures.label(name))
+    done = pictures.run(PYTHONWARNINGS="error")
+    assert done.returncode == 0, done.stderr
+    assert "| global | nan  | nan  | nan  |" in done.stdout
+    assert json.loads((pictures.folder / "result.json").read_text())["mIoU"] is None
+    assert Result.read(pictures.folder / "result.json").ignored == sum(h * w for h, w in SIZES.values())
+
+
+def test_class_names_where_the_terminal_has_only_ascii(pictures: Pictures) -> None:
+    done = pictures.run(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "| road " in done.stdout
+    assert_counts(pictures.result(), pictures, list(SIZES))
 
 
 def test_a_wrong_ledger_option_touches_nothing(pictures: Pictures) -> None:

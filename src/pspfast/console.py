@@ -81,6 +81,10 @@ def report(text: str) -> None:
     try:
         if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be text
             sys.stdout.reconfigure(errors="surrogateescape")
+            try:
+                text.encode(sys.stdout.encoding, "surrogateescape")
+            except UnicodeEncodeError:  # a stream of ASCII
+                sys.stdout.reconfigure(errors="backslashreplace")
         print(text, flush=True)
     except BrokenPipeError:
         _give_up(sys.stdout)

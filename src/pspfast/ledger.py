@@ -46,6 +46,8 @@ class Subject:
 
     def __post_init__(self) -> None:
         check_ignore_index(self.ignore_index)
+        if self.geometry not in ("exact", "reference"):
+            raise ValueError(f"geometry must be 'exact' or 'reference', got {self.geometry!r}")
         if len(set(self.classes)) != len(self.classes) or not self.classes:
             raise ValueError(f"classes must have names of their own, got {self.classes}")
 
@@ -318,8 +320,8 @@ def _subject_from_line(path: str, line: bytes) -> Subject:
     if version != _VERSION:
         raise ValueError(f"{path} is a ledger of version {version}; this pspfast reads version {_VERSION}")
     try:
-        if fields["geometry"] not in ("exact", "reference") or not isinstance(fields["classes"], list):
-            raise ValueError(f"geometry {fields['geometry']!r}, classes {fields['classes']!r}")
+        if not isinstance(fields["classes"], list):
+            raise TypeError(f"classes must be a list, got {fields['classes']!r}")
         return Subject(tuple(map(str, fields["classes"])), fields["ignore_index"], fields["geometry"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: its first line is damaged: {error}") from error

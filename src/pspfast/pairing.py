@@ -142,7 +142,7 @@ def _manifest(sources: Sources) -> Manifest | None:
 
 def _canvas(sources: Sources, manifest: Manifest | None) -> tuple[int, int]:
     if manifest is None:
-        return sources.canvas or DEFAULT_CANVAS
+        return Letterbox.fit((1, 1), sources.canvas or DEFAULT_CANVAS).canvas  # checked there
     height, width = manifest.parameters["size"]
     if sources.canvas is not None and sources.canvas != (height, width):
         asked = f"{sources.canvas[0]}x{sources.canvas[1]}"

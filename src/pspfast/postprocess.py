@@ -493,6 +493,7 @@ def main(
     content. Dumps, labels and pictures are paired by name. Faults are named and left out, and the scores say so. Exit
     status: 0 all done, 1 something is wrong with some pictures, 2 usage.
     """
+    _check_distinct([result_file, json_file, csv_file, options["ledger"]])
     size = (net_input_height or net_input_width or 500, net_input_width or net_input_height or 500)
     try:
         ignored = _number_or_none(ignore_index)
@@ -531,6 +532,13 @@ def main(
         console.tell(str(found))
     wrong = found.faults or (found.strays and options["split"] is None) or failed
     return console.SOME_FAILED if wrong else console.DONE
+
+
+def _check_distinct(paths: Iterable[str | None]) -> None:
+    files = [os.path.realpath(path) for path in paths if path is not None and not path.startswith("/dev/")]
+    for path in files:
+        if files.count(path) > 1:
+            raise ValueError(f"{path} cannot be two outputs at once; choose another file for one of them")
 
 
 def _write_all(*outputs: Callable[[], None]) -> bool:
