@@ -238,6 +238,19 @@ def test_scores(kind: str, classes: int, rows: range, tmp_path: Path) -> None:
             assert read(tmp_path / name, classes, rows) == (wanted, f"class scores of {kind}"), name
 
 
+def test_scores_whose_rows_are_zeros_as_integers(tmp_path: Path) -> None:
+    """What the size leaves open is decided by the whole mask: its middle, as integers, is class 0 all over."""
+    scores = np.zeros((2, *CANVAS), np.float16)
+    scores[0, 2:4] = scores[1, 4] = 1
+    scores.tofile(tmp_path / "a.bin")
+    np.zeros(CANVAS, np.int32).tofile(tmp_path / "zeros.bin")
+    assert not scores.view(np.int32).reshape(CANVAS)[2:5].any()
+    reader = DumpReader(CANVAS, 2)
+    reader.read(Dump(str(tmp_path / "zeros.bin")), EVERY_ROW)
+    found, kind = reader.read(Dump(str(tmp_path / "a.bin")), range(2, 5))
+    assert (found[2:5].tolist(), kind) == ([[0] * 10, [0] * 10, [1] * 10], "class scores of float16")
+
+
 @pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("classes", [2, 3, 4, 21])
 @pytest.mark.parametrize("channel", [0, 1, -1])

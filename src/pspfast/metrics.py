@@ -221,7 +221,7 @@ class ConfusionMatrix:
     def rows_of(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """The row each label is counted in, see :meth:`cells`: what the kernel does with the labels of pixels."""
         known = (labels >= 0) & (labels < len(self._row_table))
-        ignored = (labels == self._ignored_beyond) & ~known & (self.ignore_index is not None)
+        ignored = (labels == self._ignored_beyond) & ~known
         beyond = np.where(ignored, self.num_classes, self.num_classes + 1)
         return np.where(known, self._row_table[np.where(known, labels, 0)], beyond)
 
