@@ -1,8 +1,8 @@
 """The published postprocessing over a data set: ``python -m bench.published_scores DUMPS INFO LABELS SPLIT``.
 
 The same calls in the same order: every dump cropped and interpolated by PyTorch, every label picture read by Pillow,
-all of them kept; then a mask, three histograms and sums in float64 for each picture. Without the import of mmcv that the
-script pays for. Prints intersection, prediction and label areas.
+all of them kept; then a mask, three histograms and sums in float64 for each picture. Without the import of mmcv that
+the script pays for. Prints intersection, prediction and label areas.
 """
 
 from __future__ import annotations

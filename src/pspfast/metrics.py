@@ -281,27 +281,27 @@ class ConfusionMatrix:
 
     def miou(self, absent: Absent = "nan") -> float:
         """Mean IoU over the classes that ``absent`` leaves in."""
-        return mean(self.iou(absent))
+        return float(mean(self.iou(absent)))
 
     def macc(self, absent: Absent = "nan") -> float:
         """Mean class accuracy."""
-        return mean(self.recall(absent))
+        return float(mean(self.recall(absent)))
 
     def mdice(self, absent: Absent = "nan") -> float:
         """Mean Dice coefficient."""
-        return mean(self.dice(absent))
+        return float(mean(self.dice(absent)))
 
     def aacc(self) -> float:
         """Share of all labelled pixels that were predicted right."""
-        return self.areas().pixel_accuracy()
+        return float(self.areas().pixel_accuracy())
 
     def fwiou(self) -> float:
         """Frequency-weighted IoU."""
-        return self.areas().frequency_weighted_iou()
+        return float(self.areas().frequency_weighted_iou())
 
     def kappa(self) -> float:
         """Cohen's kappa."""
-        return self.areas().kappa()
+        return float(self.areas().kappa())
 
     # ---- state ----
 
