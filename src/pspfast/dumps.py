@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pspfast import _core
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -42,9 +44,10 @@ class DumpError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """Where a picture's mask is: in slot ``slot`` of ``slots`` in the file ``path``."""
+    """Where a picture's mask is: in slot ``slot`` of ``slots`` in the file ``path`` of ``size`` bytes."""
 
     path: str
+    size: int
     slot: int = 0
     slots: int = 1
 
@@ -87,17 +90,17 @@ def find_dumps(folder: str, bins: Mapping[str, Sequence[str | None]], *, output:
     for name, owners in claims.items():
         for owner in owners:
             by_bin.setdefault(owner, []).append(name)
-    usual = {slots: _usual_size(files, by_bin, bins, slots) for slots in {len(names) for names in bins.values()}}
+    usual = _usual_sizes(files, by_bin, bins)
     found: dict[str, Dump] = {}
     unusable: dict[str, str] = {}
     for owner, names in sorted(by_bin.items()):
         (first, *others), slots = sorted(names), len(bins[owner])
-        expected, problem = usual[slots], ""
+        expected, problem = usual.get((slots, first[-4:])), ""
         if others:
             problem = f"{len(names)} dumps for one bin: {', '.join(sorted(names))}; remove the wrong ones" + (
                 " or choose an output (--output N)" * (output is None)
             )
-        elif expected is not None and files[first] not in (None, expected):
+        elif expected not in (None, files[first]):
             problem = f"{first} has {files[first]:,} bytes where the others have {expected:,}"
         for slot, picture in enumerate(bins[owner]):
             if picture is None:
@@ -107,7 +110,7 @@ def find_dumps(folder: str, bins: Mapping[str, Sequence[str | None]], *, output:
             elif picture in found:
                 unusable[picture] = f"two dumps for one picture: {os.path.basename(found[picture].path)} and {first}"
             else:
-                found[picture] = Dump(os.path.join(folder, first), slot, slots)
+                found[picture] = Dump(os.path.join(folder, first), files[first], slot, slots)
     for picture in unusable:
         found.pop(picture, None)
     return Dumps(found, tuple(unusable.items()), tuple(strays))
@@ -115,9 +118,9 @@ def find_dumps(folder: str, bins: Mapping[str, Sequence[str | None]], *, output:
 
 def _claims(
     folder: str, bins: Mapping[str, Sequence[str | None]], output: int | None
-) -> tuple[dict[str, int | None], dict[str, list[str]]]:
-    """Size in bytes of each dump (``None`` for .npy, whose header tells), and the bins each may come from."""
-    files: dict[str, int | None] = {}
+) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """Size in bytes of each dump, and the bins each may come from."""
+    files: dict[str, int] = {}
     claims: dict[str, list[str]] = {}
     popular: Counter[str] = Counter()
     with os.scandir(folder) as entries:
@@ -128,7 +131,7 @@ def _claims(
                 continue
             if output is not None and not (numbered and int(numbered[2]) == output):
                 continue
-            files[entry.name] = entry.stat().st_size if suffix == ".bin" else None
+            files[entry.name] = entry.stat().st_size
             candidates = [base] * (base in bins and output is None)
             if numbered and numbered[1] in bins:
                 candidates.append(numbered[1])
@@ -145,19 +148,20 @@ def _ending(name: str, owner: str) -> str:
     return name[len(owner) :]
 
 
-def _usual_size(
-    files: Mapping[str, int | None],
-    by_bin: Mapping[str, Sequence[str]],
-    bins: Mapping[str, Sequence[str | None]],
-    slots: int,
-) -> int | None:
-    """Size of most dumps, which a truncated or foreign one does not have; ``None`` if no size has a majority."""
-    names = {name for owner, names in by_bin.items() if len(bins[owner]) == slots for name in names}
-    sizes = Counter(files[name] for name in names if files[name] is not None)
-    if not sizes:
-        return None
-    size, count = sizes.most_common(1)[0]
-    return size if 2 * count > sum(sizes.values()) else None
+def _usual_sizes(
+    files: Mapping[str, int], by_bin: Mapping[str, Sequence[str]], bins: Mapping[str, Sequence[str | None]]
+) -> dict[tuple[int, str], int]:
+    """Slots and suffix -> size of most such dumps, if a majority has one: a truncated or foreign one has another."""
+    sizes: dict[tuple[int, str], Counter[int]] = {}
+    for owner, names in by_bin.items():
+        for name in names:
+            sizes.setdefault((len(bins[owner]), name[-4:]), Counter())[files[name]] += 1
+    usual = {}
+    for kind, counted in sizes.items():
+        size, count = counted.most_common(1)[0]
+        if 2 * count > sum(counted.values()):
+            usual[kind] = size
+    return usual
 
 
 def _no_dumps(folder: str, output: int | None) -> str:
@@ -202,7 +206,7 @@ class DumpReader:
         width = self._canvas[1] * kind.itemsize
         start = dump.slot * self._canvas[0] * width
         room = self._room(self._canvas[0] * width)
-        _read_into(dump.path, room[rows.start * width : rows.stop * width], start + rows.start * width)
+        self._read_into(dump, room[rows.start * width : rows.stop * width], start + rows.start * width)
         return room.view(kind).reshape(self._canvas), str(kind)
 
     def reread(self, dump: Dump, rows: range, mask: NDArray[Any]) -> tuple[NDArray[Any], str] | None:
@@ -232,19 +236,15 @@ class DumpReader:
         return None
 
     def _bytes_a_pixel(self, dump: Dump) -> int:
-        try:
-            size = os.stat(dump.path).st_size
-        except OSError as error:
-            raise DumpError(dump.path, error.strerror or str(error)) from error
         pixels = self._canvas[0] * self._canvas[1] * dump.slots
-        bytes_a_pixel, rest = divmod(size, pixels)
+        bytes_a_pixel, rest = divmod(dump.size, pixels)
         scores = [self._num_classes * one for one in _FLOAT_BYTES if self._num_classes > 1]
         if rest or bytes_a_pixel not in (*_INTEGERS, *scores):
             batch = f"{dump.slots} masks of " * (dump.slots > 1) + f"{self._canvas[0]}x{self._canvas[1]}"
             known = ", ".join(f"{pixels * one:,} ({kind.__name__})" for one, kind in _INTEGERS.items())
             raise DumpError(
                 dump.path,
-                f"{size:,} bytes; {batch} have {known} or, as scores of {self._num_classes} classes, "
+                f"{dump.size:,} bytes; {batch} have {known} or, as scores of {self._num_classes} classes, "
                 + ", ".join(f"{pixels * one:,}" for one in scores),
             )
         return bytes_a_pixel
@@ -253,7 +253,7 @@ class DumpReader:
         height, width = self._canvas
         size = self._num_classes * height * width * value_bytes
         room = self._room(size)
-        _read_into(dump.path, room, dump.slot * size)
+        self._read_into(dump, room, dump.slot * size)
         scores = room.view(f"f{value_bytes}").reshape(self._num_classes, height, width)
         return self._argmax(dump.path, scores, rows), f"class scores of {scores.dtype}"
 
@@ -304,6 +304,14 @@ class DumpReader:
         batch = (dump.slots,) * (dump.slots > 1)
         return f"{(*batch, *self._canvas)} labels or {(*batch, self._num_classes, *self._canvas)} class scores"
 
+    def _read_into(self, dump: Dump, room: NDArray[np.uint8], start: int) -> None:
+        try:
+            size, _, count = _core.read_file(dump.path, start, room)
+        except (OSError, ValueError) as error:
+            raise DumpError(dump.path, getattr(error, "strerror", None) or str(error)) from error
+        if size != dump.size or count != len(room):
+            raise DumpError(dump.path, f"it had {dump.size:,} bytes a moment ago and has {size:,} now")
+
     def _room(self, size: int) -> NDArray[np.uint8]:
         if self._buffer.size < size:
             self._buffer = np.empty(size, np.uint8)
@@ -318,21 +326,3 @@ def _as_labels(values: NDArray[Any]) -> NDArray[np.int32] | None:
         return None
     labels = values.astype(np.int32)
     return labels if (labels == values).all() else None
-
-
-def _read_into(path: str, room: NDArray[np.uint8], start: int) -> None:
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hang the run
-        try:
-            done = 0
-            while done < len(room):
-                count = os.preadv(file, [room[done:].data], start + done)
-                if not count:
-                    raise DumpError(path, f"the file ends {len(room) - done:,} bytes early; it shrank meanwhile")
-                done += count
-        finally:
-            os.close(file)
-    except DumpError:
-        raise
-    except (OSError, ValueError) as error:
-        raise DumpError(path, getattr(error, "strerror", None) or str(error)) from error
