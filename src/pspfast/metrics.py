@@ -193,6 +193,13 @@ class ConfusionMatrix:
         return _summed(rows[chosen], pixels[chosen], self.num_classes)
 
     @property
+    def predictions_at_invalid_labels(self) -> NDArray[np.int64]:
+        """``(num_classes,)`` pixels predicted as each class whose label is neither a class nor ``ignore_index``."""
+        rows, columns, pixels = self._all()
+        chosen = (rows == self.num_classes + 1) & (columns < self.num_classes)
+        return _summed(columns[chosen], pixels[chosen], self.num_classes)
+
+    @property
     def total(self) -> int:
         """All pixels ever given, whatever became of them."""
         return int(self._all()[2].sum())
@@ -256,7 +263,11 @@ class ConfusionMatrix:
     # ---- state ----
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as plain values and arrays; :meth:`from_state_dict` is the inverse."""
+        """Everything, as plain values and arrays; :meth:`from_state_dict` is the inverse.
+
+        ``cells`` and ``pixels`` are the entries that are not zero of a table ``(num_classes + 2, num_classes + 1)``,
+        by index in its flat form: rows are classes, ignored and invalid labels, columns classes and what is none.
+        """
         with self._lock:
             cells, lengths = self._cells.items()
         return {
