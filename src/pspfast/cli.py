@@ -38,7 +38,7 @@ class _Stages(click.Group):
             formatter.write_dl([(name, about) for name, (_, about) in _STAGES.items()])
 
 
-@click.command(cls=_Stages, context_settings=console.CONTEXT_SETTINGS)
+@click.command("pspfast", cls=_Stages, context_settings=console.CONTEXT_SETTINGS)
 @click.version_option(pspfast.__version__, prog_name="pspfast")
 def main() -> None:
     """The data path of deployed semantic segmentation.
