@@ -16,7 +16,7 @@ from pspfast.cli import _STAGES, main
 def test_every_stage_explains_itself(stage: str) -> None:
     for spelling in (stage, stage.replace("-", "_")):
         found = CliRunner().invoke(main, [spelling, "--help"], prog_name="pspfast")
-        assert found.exit_code == 0 and found.output.startswith(f"Usage: pspfast {stage} ")
+        assert found.exit_code == 0 and found.output.startswith(f"Usage: pspfast {spelling} ")
 
 
 def test_help_and_version() -> None:
