@@ -45,7 +45,7 @@ def test_readme_snippet(shared_data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "CHANGELOG.md", "docs/architecture.md", "docs/integrations.md", "docs/metrics.md"],
+    ["README.md", "CHANGELOG.md", "docs/architecture.md", "docs/integrations.md", "docs/metrics.md", "docs/scoring.md"],
 )
 def test_links_inside_the_tree_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text()
