@@ -6,6 +6,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +21,10 @@ import pspfast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Row", "machine", "print_table", "rows_of", "time_in_turns", "write_json"]
+__all__ = ["PICTURES", "Row", "find_voc", "machine", "print_table", "rows_of", "run", "time_in_turns", "write_json"]
+
+ROOT = Path(__file__).resolve().parents[1]
+PICTURES = 1449  # of VOC2012 val
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,36 @@ def machine() -> dict[str, Any]:
         "opencv": cv2.__version__,
         "pspfast": pspfast.__version__,
     }
+
+
+def find_voc() -> Path | None:
+    """The test data's VOC2012: of ``PSPFAST_TEST_DATA``, else beside the checkout."""
+    for data in (os.environ.get("PSPFAST_TEST_DATA"), ROOT.parent / "shared" / "data"):
+        if data and Path(data, "voc", "VOC2012").is_dir():
+            return Path(data, "voc", "VOC2012")
+    return None
+
+
+# Started from a small process: a child's peak memory includes what its parent held when it was forked.
+LAUNCHER = """
+import os, sys, time
+start = time.perf_counter()
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(child, 0)
+print(time.perf_counter() - start, usage.ru_maxrss * 1024)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def run(command: list[str]) -> tuple[float, int]:
+    """Seconds and peak memory in bytes of a command."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", LAUNCHER, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed with status {done.returncode}")
+    seconds, peak = done.stdout.split()[-2:]
+    return float(seconds), int(peak)
 
 
 def print_table(rows: list[Row]) -> None:

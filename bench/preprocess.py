@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from functools import partial
@@ -23,7 +22,7 @@ import numpy as np
 
 import pspfast
 from bench import routes
-from bench.harness import Row, machine, print_table, rows_of, time_in_turns, write_json
+from bench.harness import PICTURES, Row, find_voc, machine, print_table, rows_of, run, time_in_turns, write_json
 from pspfast.ops import Normalization, letterbox_into
 
 if TYPE_CHECKING:
@@ -32,16 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-ROOT = Path(__file__).resolve().parents[1]
-PICTURES = 1449
 BIN_BYTES = 3 * 500 * 500 * 2
-
-
-def find_voc() -> Path | None:
-    for data in (os.environ.get("PSPFAST_TEST_DATA"), ROOT.parent / "shared" / "data"):
-        if data and Path(data, "voc", "VOC2012").is_dir():
-            return Path(data, "voc", "VOC2012")
-    return None
 
 
 def kernel_rows(voc: Path, scratch: Path, rounds: int) -> list[Row]:
@@ -116,28 +106,6 @@ def digest(folder: Path) -> str:
     for path in sorted(folder.glob("*.bin")):
         total.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
-
-
-# Started from a small process: a child's peak memory includes what its parent held when it was forked.
-LAUNCHER = """
-import os, sys, time
-start = time.perf_counter()
-child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
-_, status, usage = os.wait4(child, 0)
-print(time.perf_counter() - start, usage.ru_maxrss * 1024)
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
-
-
-def run(command: list[str]) -> tuple[float, int]:
-    """Seconds and peak memory in bytes of a command."""
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", LAUNCHER, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed with status {done.returncode}")
-    seconds, peak = done.stdout.split()[-2:]
-    return float(seconds), int(peak)
 
 
 def make_room(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """The published postprocessing over a data set: ``python -m bench.published_scores DUMPS INFO LABELS SPLIT``.
 
-The same calls in the same order: every dump cropped and interpolated by PyTorch, every label picture read by Pillow,
-all of them kept; then a mask, three histograms and sums in float64 for each picture. Without the import of mmcv that the
-script pays for. Prints intersection, prediction and label areas.
+The same calls in the same order: every dump cropped and interpolated by PyTorch, every label picture read by mmcv,
+all of them kept; then a mask, three histograms and sums in float64 for each picture. Prints intersection, prediction
+and label areas. Needs PyTorch and mmcv (``mmcv-lite`` is enough), as the script does.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 import sys
 from pathlib import Path
 
+import mmcv
 import numpy as np
 import torch
-from PIL import Image
 
 CLASSES, SIDE = 21, 500
 
@@ -34,7 +34,8 @@ def main(dumps: str, info: str, labels: str, split: str) -> None:
         tensor = tensor.expand((1, 1, *tensor.shape))
         tensor = torch.nn.functional.interpolate(tensor, size=(height, width), mode="nearest")
         masks.append(tensor.squeeze().to(torch.int32).numpy())
-    truths = [np.array(Image.open(f"{labels}/{name}.png")) for name in Path(split).read_text().split()]
+    names = Path(split).read_text().split()
+    truths = [mmcv.imread(f"{labels}/{name}.png", flag="unchanged", backend="pillow") for name in names]
 
     totals = [torch.zeros(CLASSES, dtype=torch.float64) for _ in range(3)]
     for mask, truth in zip(masks, truths, strict=True):

@@ -119,3 +119,25 @@ def nearest(side: int, to: int) -> NDArray[np.int64]:
     scale = np.float32(side) / np.float32(to)
     index: NDArray[np.int64] = np.floor(np.arange(to, dtype=np.float32) * scale).astype(np.int64)
     return np.minimum(index, side - 1)
+
+
+def boundary_areas(
+    preds: NDArray[Any], target: NDArray[Any], num_classes: int, ignore_index: int | None, dilation_ratio: float
+) -> list[list[int]]:
+    """Intersection, truth and predicted of each class's boundary regions, by eroding one mask after the other."""
+    distance = max(1, round(dilation_ratio * np.sqrt(target.shape[0] ** 2 + target.shape[1] ** 2)))
+    counts = (target >= 0) & (target < num_classes) & (target != ignore_index)
+
+    def boundary(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        square = np.ones((3, 3), np.uint8)
+        options: dict[str, Any] = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
+        eroded: NDArray[Any] = cv2.erode(mask.astype(np.uint8), square, iterations=distance, **options)
+        outer: NDArray[np.bool_] = mask & (eroded == 0)
+        return outer
+
+    regions = [(boundary(counts & (target == c)), boundary(counts & (preds == c))) for c in range(num_classes)]
+    return [
+        [int((truth & predicted).sum()) for truth, predicted in regions],
+        [int(truth.sum()) for truth, _ in regions],
+        [int(predicted.sum()) for _, predicted in regions],
+    ]

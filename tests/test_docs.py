@@ -16,18 +16,23 @@ import pspfast
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-MODULES = sorted(module.name for module in pkgutil.iter_modules(pspfast.__path__, "pspfast."))
+MODULES = sorted(module.name for module in pkgutil.walk_packages(pspfast.__path__, "pspfast."))
+INTEGRATIONS = {"pspfast.integrations.mmsegmentation": "mmseg", "pspfast.integrations.torchmetrics": "torchmetrics"}
 
 
 @pytest.mark.parametrize("name", ["pspfast", *MODULES])
 def test_docstring_examples(name: str) -> None:
+    if name in INTEGRATIONS:
+        pytest.importorskip(INTEGRATIONS[name], reason=f"not installed: {INTEGRATIONS[name]}, see docs/integrations.md")
     results = doctest.testmod(importlib.import_module(name))
     assert results.failed == 0
+    assert results.attempted > 0 or name not in INTEGRATIONS
 
 
 def test_there_are_docstring_examples() -> None:
     finder = doctest.DocTestFinder(exclude_empty=True)
-    found = [test for name in MODULES for test in finder.find(importlib.import_module(name)) if test.examples]
+    own = [name for name in MODULES if name not in INTEGRATIONS]
+    found = [test for name in own for test in finder.find(importlib.import_module(name)) if test.examples]
     assert len(found) >= 6
 
 
@@ -38,7 +43,10 @@ def test_readme_snippet(shared_data: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md", "docs/architecture.md", "docs/metrics.md"])
+@pytest.mark.parametrize(
+    "document",
+    ["README.md", "CHANGELOG.md", "docs/architecture.md", "docs/integrations.md", "docs/metrics.md", "docs/scoring.md"],
+)
 def test_links_inside_the_tree_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text()
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
@@ -48,8 +56,11 @@ def test_links_inside_the_tree_lead_somewhere(document: str) -> None:
 
 def test_architecture_names_every_module() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
-    for path in (*(ROOT / "src/pspfast").glob("*.py"), *(ROOT / "csrc").rglob("*.cpp")):
-        assert f"`{path.name}`" in text or path.name in text, path.name
+    for folder, pattern in ((ROOT / "src/pspfast", "*.py"), (ROOT / "csrc", "*.cpp")):
+        for path in folder.rglob(pattern):
+            in_a_package = path.suffix == ".py" and path.parent != folder and path.name != "__init__.py"
+            name = str(path.relative_to(folder)) if in_a_package else path.name
+            assert name in text, name
 
 
 def test_changelog_has_this_version() -> None:

@@ -630,6 +630,15 @@ def test_invalid_predictions_lower_the_score_of_their_class() -> None:
     assert matrix.invalid_predictions.tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("classes", [2, 6000])
+def test_predictions_at_invalid_labels(classes: int) -> None:
+    matrix = ConfusionMatrix(classes)
+    far = classes + 300
+    matrix.update(np.array([0, 1, 1, -1, 1, 0]), np.array([far, -1, far, far, 255, 0]))
+    assert matrix.predictions_at_invalid_labels.tolist() == [1, 2] + [0] * (classes - 2)
+    assert matrix.invalid_labels == 4
+
+
 def test_the_published_scores(shared_data: Path) -> None:
     """The golden masks in the published script's own geometry give the published script's table."""
     matrix, exact = ConfusionMatrix(21), ConfusionMatrix(21)

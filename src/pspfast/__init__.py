@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pspfast.boundary import BoundaryIoU as BoundaryIoU
     from pspfast.geometry import Letterbox as Letterbox
     from pspfast.images import PictureError as PictureError
     from pspfast.images import imread as imread
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 
 # Public name -> the module that defines it.
 _HOME = {
+    "BoundaryIoU": "boundary",
     "ConfusionMatrix": "metrics",
     "IMAGENET_MEAN": "ops",
     "IMAGENET_STD": "ops",
@@ -40,7 +42,7 @@ _HOME = {
 }
 
 __all__ = [
-    "IMAGENET_MEAN", "IMAGENET_STD", "ConfusionMatrix", "Letterbox", "PictureError",
+    "IMAGENET_MEAN", "IMAGENET_STD", "BoundaryIoU", "ConfusionMatrix", "Letterbox", "PictureError",
     "imread", "isa", "letterbox", "picture_size", "unpad",
 ]  # fmt: skip
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import os
 import re
-import stat
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from pspfast import _core
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,9 +45,15 @@ class DumpError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """Where a picture's mask is: in slot ``slot`` of ``slots`` in the file ``path``."""
+    """Where a picture's mask is: in slot ``slot`` of ``slots`` in the file ``path``.
+
+    Attributes:
+        path, slot, slots: as above.
+        size: bytes of the file; ``None`` if it is no regular file, or its size cannot be told.
+    """
 
     path: str
+    size: int | None
     slot: int = 0
     slots: int = 1
 
@@ -92,12 +99,12 @@ def find_dumps(folder: str, bins: Mapping[str, Sequence[str | None]], *, output:
         raise ValueError(f"{folder}: {_no_dumps(folder, output)}")
     by_bin, strays, doubtful = _owners(readings, bins)
 
-    usual = {slots: _usual_size(sizes, by_bin, bins, slots) for slots in {len(names) for names in bins.values()}}
+    usual = _usual_sizes(sizes, by_bin, bins)
     found: dict[str, Dump] = {}
     unusable: dict[str, str] = {}
     for owner, names in by_bin.items():
         (first, *others), slots = names, len(bins[owner])
-        expected, problem = usual[slots], ""
+        expected, problem = usual.get((slots, first[-4:])), ""
         if others:
             problem = f"{len(names)} dumps for one bin: {', '.join(names)}; remove the wrong ones" + (
                 " or choose an output (--output N)" * (output is None)
@@ -115,7 +122,7 @@ def find_dumps(folder: str, bins: Mapping[str, Sequence[str | None]], *, output:
             elif picture in found:
                 unusable[picture] = f"two dumps for one picture: {os.path.basename(found[picture].path)} and {first}"
             else:
-                found[picture] = Dump(os.path.join(folder, first), slot, slots)
+                found[picture] = Dump(os.path.join(folder, first), sizes[first], slot, slots)
     for picture in unusable:
         found.pop(picture, None)
     return Dumps(found, tuple(unusable.items()), tuple(strays))
@@ -133,9 +140,8 @@ def _readings(name: str, output: int | None) -> list[str]:
 
 
 def _size(entry: os.DirEntry[str]) -> int | None:
-    """Bytes of a dump that has nothing but pixels; ``None`` if that takes reading it, or cannot be told."""
     try:
-        return entry.stat().st_size if entry.name.endswith(".bin") and entry.is_file() else None
+        return entry.stat().st_size if entry.is_file() else None
     except OSError:
         return None  # whoever reads it says why
 
@@ -170,19 +176,21 @@ def _ending(name: str, owner: str) -> str:
     return name[len(owner) :]
 
 
-def _usual_size(
-    sizes: Mapping[str, int | None],
-    by_bin: Mapping[str, Sequence[str]],
-    bins: Mapping[str, Sequence[str | None]],
-    slots: int,
-) -> int | None:
-    """Size of most dumps, which a truncated or foreign one does not have; ``None`` if no size has a majority."""
-    names = {name for owner, names in by_bin.items() if len(bins[owner]) == slots for name in names}
-    counted = Counter(sizes[name] for name in names if sizes[name] is not None)
-    if not counted:
-        return None
-    size, count = counted.most_common(1)[0]
-    return size if 2 * count > sum(counted.values()) else None
+def _usual_sizes(
+    sizes: Mapping[str, int | None], by_bin: Mapping[str, Sequence[str]], bins: Mapping[str, Sequence[str | None]]
+) -> dict[tuple[int, str], int]:
+    """Slots and suffix -> size of most such dumps, if a majority has one: a truncated or foreign one has another."""
+    counts: dict[tuple[int, str], Counter[int]] = {}
+    for owner, names in by_bin.items():
+        for name in names:
+            if (size := sizes[name]) is not None:
+                counts.setdefault((len(bins[owner]), name[-4:]), Counter())[size] += 1
+    usual = {}
+    for kind, counted in counts.items():
+        size, count = counted.most_common(1)[0]
+        if 2 * count > counted.total():
+            usual[kind] = size
+    return usual
 
 
 def _no_dumps(folder: str, output: int | None) -> str:
@@ -232,7 +240,7 @@ class DumpReader:
         width = self._canvas[1] * kind.itemsize
         start = dump.slot * self._canvas[0] * width
         room = self._room(self._canvas[0] * width)
-        _read_into(dump.path, room[needed.start * width : needed.stop * width], start + needed.start * width)
+        _read_into(dump, room[needed.start * width : needed.stop * width], start + needed.start * width)
         mask = room.view(kind).reshape(self._canvas)
         is_far = value_bytes and max(-int(mask.min()), int(mask.max())) > _MOST_CLASSES
         if is_far and self.as_floats(dump, needed, mask) is None:
@@ -256,7 +264,7 @@ class DumpReader:
         return None if labels is None else (labels, str(kind))
 
     def _bytes_a_pixel(self, dump: Dump) -> int:
-        size, pixels = _file_size(dump.path), self._canvas[0] * self._canvas[1] * dump.slots
+        size, pixels = _size_of(dump), self._canvas[0] * self._canvas[1] * dump.slots
         bytes_a_pixel, rest = divmod(size, pixels)
         if rest or bytes_a_pixel not in (*_INTEGERS, *self._score_bytes):
             height, width = self._canvas
@@ -277,7 +285,7 @@ class DumpReader:
         shape = (self._num_classes, *self._canvas)
         size = math.prod(shape) * value_bytes
         room = self._room(size)
-        _read_into(dump.path, room, dump.slot * size)
+        _read_into(dump, room, dump.slot * size)
         scores = room.view(f"f{value_bytes}").reshape(shape)
         return self._argmax(dump.path, scores, rows), f"class scores of {scores.dtype}"
 
@@ -311,7 +319,7 @@ class DumpReader:
         return whole
 
     def _read_npy(self, dump: Dump, rows: range) -> tuple[NDArray[Any], str]:
-        size = _file_size(dump.path)
+        size = _size_of(dump)
         try:
             mapped = np.lib.format.open_memmap(dump.path, mode="r")
         except OSError as error:
@@ -350,29 +358,23 @@ class DumpReader:
         return self._buffer[:size]
 
 
-def _file_size(path: str) -> int:
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise DumpError(path, error.strerror or str(error)) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise DumpError(path, "not a regular file")
-    return status.st_size
+def _size_of(dump: Dump) -> int:
+    if dump.size is not None:
+        return dump.size
+    return _read(dump.path, np.empty(0, np.uint8), 0)[0]  # which says what it is instead
 
 
-def _read_into(path: str, room: NDArray[np.uint8], start: int) -> None:
+def _read_into(dump: Dump, room: NDArray[np.uint8], start: int) -> None:
+    size, count = _read(dump.path, room, start)
+    before = _size_of(dump)
+    if size != before or count != len(room):
+        raise DumpError(dump.path, f"it had {before:,} bytes a moment ago and has {size:,} now")
+
+
+def _read(path: str, room: NDArray[np.uint8], start: int) -> tuple[int, int]:
+    """Bytes of a file, and how many of them were read."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hang the run
-        try:
-            done = 0
-            while done < len(room):
-                count = os.preadv(file, [room[done:].data], start + done)
-                if not count:
-                    raise DumpError(path, f"the file ends {len(room) - done:,} bytes early; it shrank meanwhile")
-                done += count
-        finally:
-            os.close(file)
-    except DumpError:
-        raise
+        size, _, count = _core.read_file(path, start, room)
     except (OSError, ValueError) as error:
         raise DumpError(path, getattr(error, "strerror", None) or str(error)) from error
+    return size, count

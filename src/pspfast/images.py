@@ -7,14 +7,13 @@ checked that the file is whole (OpenCV does not say when it is not).
 from __future__ import annotations
 
 import os
-import stat
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pspfast import jpeg
+from pspfast import _core, jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +74,7 @@ class PictureReader:
         Raises:
             PictureError: missing, empty, not a picture, cut short, damaged or larger than ``max_pixels``.
         """
-        data, about = read_picture_file(path)
+        data, modified_ns = read_picture_file(path)
         try:
             if data.startswith(jpeg.SIGNATURE):
                 pixels, remark = self._read_jpeg(path, data)
@@ -83,7 +82,7 @@ class PictureReader:
                 pixels, remark = _read_with_opencv(path, data, self.max_pixels), ""
         except MemoryError:
             raise PictureError(path, "there is not enough memory for it") from None
-        return Picture(pixels, about.st_size, about.st_mtime_ns, remark)
+        return Picture(pixels, len(data), modified_ns, remark)
 
     def _read_jpeg(self, path: str, data: bytes) -> tuple[NDArray[np.uint8], str]:
         try:
@@ -135,81 +134,59 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         PictureError: missing, empty, not a picture, or cut inside its header. Damage after the header goes unseen.
     """
     path = os.fspath(path)
+    data, _ = _read(path, 0, np.empty(_HEADER_BYTES, np.uint8))
+    if not data:
+        raise PictureError(path, "the file is empty")
+    if not data.startswith(jpeg.SIGNATURE):
+        return _size_with_pillow(path)
     try:
-        with _reading(path) as (file, _):
-            data = os.read(file, _HEADER_BYTES)
-            if not data:
-                raise PictureError(path, "the file is empty")
-            if not data.startswith(jpeg.SIGNATURE):
-                return _sizewith_pillow(path)
-            while True:
-                try:
-                    return jpeg.read_header(data).size
-                except EOFError:
-                    more = os.read(file, len(data))  # twice as much as before
-                    if not more:
-                        raise
-                    data += more
+        while True:
+            try:
+                return jpeg.read_header(data).size
+            except EOFError:
+                more, _ = _read(path, len(data), np.empty(len(data), np.uint8))  # twice as much as before
+                if not more:
+                    raise
+                data += more
     except EOFError:
         raise PictureError(path, "the file ends inside its header") from None
     except jpeg.JpegError as error:
         raise PictureError(path, f"damaged JPEG: {error}") from None
-    except PictureError:
-        raise
-    except OSError as error:
-        raise PictureError(path, error.strerror or str(error)) from error
-    except ValueError as error:
-        raise PictureError(path, str(error)) from error
 
 
-def read_picture_file(path: str) -> tuple[bytes, os.stat_result]:
-    """All bytes of a file, at least one, and its status.
+def read_picture_file(path: str, expected_bytes: int = 1 << 18) -> tuple[bytes, int]:
+    """All bytes of a file, at least one, and its modification time in ns.
+
+    Args:
+        path: the file.
+        expected_bytes: files below this are read in one go.
 
     Raises:
         PictureError: it cannot be read, is empty, or is no regular file.
     """
     try:
-        with _reading(path) as (file, about):
-            data = _read_all(file, about.st_size)
-    except PictureError:
-        raise
-    except OSError as error:
-        raise PictureError(path, error.strerror or str(error)) from error
-    except ValueError as error:  # a path that cannot be one: with a NUL, or not to be encoded
-        raise PictureError(path, str(error)) from error
+        room = np.empty(expected_bytes, np.uint8)
+        while True:
+            data, modified_ns = _read(path, 0, room)
+            if len(data) < len(room):
+                break
+            room = np.empty(max(2 * len(room), os.path.getsize(path) + 1), np.uint8)
     except MemoryError:
         raise PictureError(path, "there is not enough memory for it") from None
     if not data:
         raise PictureError(path, "the file is empty")
-    return data, about
+    return data, modified_ns
 
 
-class _reading:  # noqa: N801 - reads like the function it stands for
-    """An open regular file and its status: a Python file object costs as much as all else about a small header."""
-
-    def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hang the run
-        self._status = os.fstat(self._file)
-        if not stat.S_ISREG(self._status.st_mode):
-            os.close(self._file)
-            raise PictureError(path, "not a regular file")
-
-    def __enter__(self) -> tuple[int, os.stat_result]:
-        return self._file, self._status
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._file)
-
-
-def _read_all(file: int, size: int) -> bytes:
-    """The rest of a file of about ``size`` bytes."""
-    data = os.read(file, size + 1)
-    if len(data) == size:
-        return data
-    parts = [data]
-    while parts[-1]:
-        parts.append(os.read(file, 1 << 20))
-    return b"".join(parts)
+def _read(path: str, start: int, room: NDArray[np.uint8]) -> tuple[bytes, int]:
+    """As many bytes as there are and fit, and the file's modification time in ns."""
+    try:
+        _, modified_ns, count = _core.read_file(path, start, room)
+    except OSError as error:
+        raise PictureError(path, error.strerror or str(error)) from error
+    except ValueError as error:  # a path that cannot be one: with a NUL, or not to be encoded
+        raise PictureError(path, str(error)) from error
+    return room[:count].tobytes(), modified_ns
 
 
 def check_pixels(path: str, height: int, width: int, limit: int) -> None:
@@ -249,7 +226,7 @@ def with_pillow(path: str, data: bytes | None, use: Callable[[Any], Any]) -> Any
         raise PictureError(path, f"damaged picture: {error}") from error
 
 
-def _sizewith_pillow(path: str) -> tuple[int, int]:
+def _size_with_pillow(path: str) -> tuple[int, int]:
     def shown(image: Any) -> tuple[int, int]:
         width, height = image.size
         # Pillow has already turned the size of a TIFF.

@@ -24,6 +24,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNK = struct.Struct(">I4s")
 _HEADER = struct.Struct(">IIBBBBB")
 _GREY, _PALETTE = 0, 3  # colour types whose samples are indices (PNG specification, 11.2.1)
+# Larger than nearly every label picture: VOC's have 2 to 5 kB.
+_MOST_LABEL_FILES = 1 << 15
 _COLOURED = {2: "RGB", 4: "grey with transparency", 6: "RGBA"}
 
 # First column and row of each pass, and the steps (8.2).
@@ -69,7 +71,7 @@ def read_labels(path: str, *, wide: bool = False, max_pixels: int = MAX_PIXELS) 
         ...     read_labels(file).pixels[0].tolist()
         [15, 15, 15, 15]
     """
-    data, _ = read_picture_file(path)
+    data, _ = read_picture_file(path, _MOST_LABEL_FILES)
     try:
         pixels = _from_png(path, data, wide, max_pixels) if data.startswith(_SIGNATURE) else None
         if pixels is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pspfast import _core, ops
+from pspfast import _core, inputs, ops
 from pspfast.scores import Areas, mean
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class ConfusionMatrix:
         num_classes: 1 to 65,535. Up to 5,790 a full table is kept, beyond that the cells that occur.
         ignore_index: label of pixels that do not count; ``None`` for none.
         label_map: new label of each old one; all at once, so ``{0: 1, 1: 0}`` swaps. Others stay.
-        reduce_zero_label: after ``label_map``, 0 becomes 255 and every other label one less (255 stays), as in
-            mmsegmentation.
+        reduce_zero_label: after ``label_map``, 0 becomes 255 and every other label one less (255 stays), in the
+            published script's order (mmsegmentation 1.x reduces first and maps then).
         isa: one of ``pspfast.isa()["runnable"]``; the best one, or ``PSPFAST_ISA``, if left out.
 
     Raises:
@@ -72,11 +72,13 @@ class ConfusionMatrix:
         reduce_zero_label: bool = False,
         isa: str | None = None,
     ) -> None:
-        self.num_classes = _whole("num_classes", num_classes)
+        self.num_classes = inputs.whole("num_classes", num_classes)
         if not 1 <= self.num_classes <= _MOST_CLASSES:
             raise ValueError(f"num_classes must be 1 to {_MOST_CLASSES}, got {num_classes}")
-        self.ignore_index = None if ignore_index is None else _whole("ignore_index", ignore_index)
-        self.label_map = {_whole("label_map", old): _whole("label_map", new) for old, new in (label_map or {}).items()}
+        self.ignore_index = None if ignore_index is None else inputs.whole("ignore_index", ignore_index)
+        self.label_map = {
+            inputs.whole("label_map", old): inputs.whole("label_map", new) for old, new in (label_map or {}).items()
+        }
         self.reduce_zero_label = bool(reduce_zero_label)
         if isa is not None and isa not in _core.RUNNABLE_ISAS:
             raise RuntimeError(f"instruction set {isa!r} cannot be used here: {', '.join(_core.RUNNABLE_ISAS)}")
@@ -98,22 +100,13 @@ class ConfusionMatrix:
             TypeError: not arrays of integers (class scores need an argmax first).
             ValueError: shapes or lengths that differ; nothing of this picture is counted.
         """
-        if isinstance(preds, (list, tuple)) or isinstance(target, (list, tuple)):
-            for one_pred, one_target in _pairs(preds, target):
-                self.update(one_pred, one_target)
-            return
-        preds, target = ops.integers("preds", preds), ops.integers("target", target)
-        if preds.shape != target.shape:
-            raise ValueError(
-                f"preds {preds.shape} and target {target.shape} must have the same shape"
-                + "; class scores need an argmax first" * (preds.ndim > target.ndim)
-            )
-        if preds.size == 0:
-            return
-        contiguous = preds.flags.c_contiguous and target.flags.c_contiguous
-        for pred_rows, label_rows in zip(_in_rows(preds, contiguous), _in_rows(target, contiguous), strict=True):
-            if pred_rows.size:
-                self._count(pred_rows, label_rows, (0, 0), pred_rows.shape)
+        for pred, label in inputs.pairs(preds, target):
+            if pred.size == 0:
+                continue
+            contiguous = pred.flags.c_contiguous and label.flags.c_contiguous
+            for pred_rows, label_rows in zip(_in_rows(pred, contiguous), _in_rows(label, contiguous), strict=True):
+                if pred_rows.size:
+                    self._count(pred_rows, label_rows, (0, 0), pred_rows.shape)
 
     def update_letterboxed(self, mask: Any, target: Any, geometry: Letterbox, *, rule: CropRule = "exact") -> None:
         """Count a mask as the network gives it, padding and all, against its picture's labels.
@@ -243,6 +236,13 @@ class ConfusionMatrix:
         return _summed(rows[chosen], pixels[chosen], self.num_classes)
 
     @property
+    def predictions_at_invalid_labels(self) -> NDArray[np.int64]:
+        """``(num_classes,)`` pixels predicted as each class whose label is neither a class nor ``ignore_index``."""
+        rows, columns, pixels = self.cells()
+        chosen = (rows == self.num_classes + 1) & (columns < self.num_classes)
+        return _summed(columns[chosen], pixels[chosen], self.num_classes)
+
+    @property
     def total(self) -> int:
         """All pixels ever given, whatever became of them."""
         return int(self.cells()[2].sum())
@@ -281,32 +281,36 @@ class ConfusionMatrix:
 
     def miou(self, absent: Absent = "nan") -> float:
         """Mean IoU over the classes that ``absent`` leaves in."""
-        return mean(self.iou(absent))
+        return float(mean(self.iou(absent)))
 
     def macc(self, absent: Absent = "nan") -> float:
         """Mean class accuracy."""
-        return mean(self.recall(absent))
+        return float(mean(self.recall(absent)))
 
     def mdice(self, absent: Absent = "nan") -> float:
         """Mean Dice coefficient."""
-        return mean(self.dice(absent))
+        return float(mean(self.dice(absent)))
 
     def aacc(self) -> float:
         """Share of all labelled pixels that were predicted right."""
-        return self.areas().pixel_accuracy()
+        return float(self.areas().pixel_accuracy())
 
     def fwiou(self) -> float:
         """Frequency-weighted IoU."""
-        return self.areas().frequency_weighted_iou()
+        return float(self.areas().frequency_weighted_iou())
 
     def kappa(self) -> float:
         """Cohen's kappa."""
-        return self.areas().kappa()
+        return float(self.areas().kappa())
 
     # ---- state ----
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as plain values and arrays; :meth:`from_state_dict` is the inverse."""
+        """Everything, as plain values and arrays; :meth:`from_state_dict` is the inverse.
+
+        ``cells`` and ``pixels`` are the entries that are not zero of a table ``(num_classes + 2, num_classes + 1)``,
+        by index in its flat form: rows are classes, ignored and invalid labels, columns classes and what is none.
+        """
         with self._lock:
             cells, lengths = self._cells.items()
         return {
@@ -433,16 +437,6 @@ def _row_table(
     return rows, beyond
 
 
-def _whole(name: str, value: Any) -> int:
-    """A plain int of at most 63 bits; NumPy's are welcome, bools and floats are not."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    number = int(value.__index__())
-    if abs(number) >= 1 << 62:
-        raise ValueError(f"{name} is out of range: {number}")
-    return number
-
-
 def _in_rows(values: NDArray[Any], contiguous: bool) -> list[NDArray[Any]]:
     """The same pixels as tables: of long rows and a rest if both arrays allow it, else of their own rows."""
     if not contiguous:
@@ -450,14 +444,6 @@ def _in_rows(values: NDArray[Any], contiguous: bool) -> list[NDArray[Any]]:
     flat = values.reshape(-1)
     whole = flat.size // _ROW * _ROW
     return [flat[:whole].reshape(-1, _ROW), flat[whole:].reshape(1, -1)]
-
-
-def _pairs(preds: Any, target: Any) -> list[tuple[Any, Any]]:
-    if not isinstance(preds, (list, tuple)) or not isinstance(target, (list, tuple)):
-        raise TypeError("preds and target must both be lists, or neither")
-    if len(preds) != len(target):
-        raise ValueError(f"{len(preds)} predictions and {len(target)} labels")
-    return list(zip(preds, target, strict=True))
 
 
 def _summed(index: NDArray[np.int64], pixels: NDArray[np.int64], length: int) -> NDArray[np.int64]:

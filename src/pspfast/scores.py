@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,7 +22,9 @@ Absent = Literal["nan", "zero", "one", "skip_no_truth"]
 
 @dataclass(frozen=True, slots=True)
 class Areas:
-    """Pixels by class, all ``(num_classes,)`` int64: what every score but the matrix itself is made of.
+    """Pixels by class, all ``(..., num_classes)`` of integers: what every score but the matrix itself is made of.
+
+    Scores of several sets of pictures at once come from arrays with leading axes, which scores keep.
 
     Attributes:
         intersection: labelled and predicted as the class.
@@ -30,9 +32,9 @@ class Areas:
         predicted: predicted as the class where the label is a class.
     """
 
-    intersection: NDArray[np.int64]
-    truth: NDArray[np.int64]
-    predicted: NDArray[np.int64]
+    intersection: NDArray[Any]
+    truth: NDArray[Any]
+    predicted: NDArray[Any]
 
     def iou(self, absent: Absent = "nan") -> NDArray[np.float64]:
         """Intersection over union of each class (Jaccard index)."""
@@ -50,39 +52,39 @@ class Areas:
         """Share of the pixels predicted as the class that are."""
         return self._ratio(self.intersection, self.predicted, absent)
 
-    def pixel_accuracy(self) -> float:
+    def pixel_accuracy(self) -> Any:
         """Share of all labelled pixels that were predicted right (``aAcc``); NaN if there are none."""
-        total = int(self.truth.sum())
-        return int(self.intersection.sum()) / total if total else math.nan
+        return _over(self.intersection.sum(-1), self.truth.sum(-1))
 
-    def frequency_weighted_iou(self) -> float:
+    def frequency_weighted_iou(self) -> Any:
         """Mean IoU weighted with the share of each class in the truth; NaN if there are no labelled pixels."""
-        total = int(self.truth.sum())
-        return float(self.truth @ self.iou("zero")) / total if total else math.nan
+        return _over((self.truth * self.iou("zero")).sum(-1), self.truth.sum(-1))
 
-    def kappa(self) -> float:
+    def kappa(self) -> Any:
         """Cohen's kappa: agreement beyond what chance would give; NaN where chance alone agrees."""
-        total = int(self.truth.sum())
-        if not total:
-            return math.nan
-        chance = float((self.truth / total) @ (self.predicted / total))
-        return (self.pixel_accuracy() - chance) / (1 - chance) if chance != 1 else math.nan
+        total = self.truth.sum(-1, keepdims=True)
+        chance = (_over(self.truth, total) * _over(self.predicted, total)).sum(-1)
+        return _over(self.pixel_accuracy() - chance, 1 - chance)
 
-    def _ratio(
-        self, numerator: NDArray[np.int64], denominator: NDArray[np.int64], absent: Absent
-    ) -> NDArray[np.float64]:
+    def _ratio(self, numerator: NDArray[Any], denominator: NDArray[Any], absent: Absent) -> NDArray[np.float64]:
         if absent not in ("nan", "zero", "one", "skip_no_truth"):
             raise ValueError(f"absent must be 'nan', 'zero', 'one' or 'skip_no_truth', got {absent!r}")
-        present = denominator != 0
-        values = np.full(len(numerator), {"zero": 0.0, "one": 1.0}.get(absent, math.nan))
-        np.divide(numerator, denominator, out=values, where=present)
+        values = np.full(numerator.shape, {"zero": 0.0, "one": 1.0}.get(absent, math.nan))
+        np.divide(numerator, denominator, out=values, where=denominator != 0)
         if absent == "skip_no_truth":
             values[self.truth == 0] = math.nan
         return values
 
 
-def mean(values: NDArray[np.float64]) -> float:
-    """Mean of the values that are not NaN; NaN if there are none."""
+def mean(values: NDArray[np.float64]) -> Any:
+    """Mean of the values that are not NaN, along the last axis; NaN if there are none."""
     missing = np.isnan(values)
     # Added up as numpy.nanmean does, which mmsegmentation calls: without the NaN the last bit may be another one.
-    return float(np.where(missing, 0.0, values).sum() / (~missing).sum()) if not missing.all() else math.nan
+    return _over(np.where(missing, 0.0, values).sum(-1), (~missing).sum(-1))
+
+
+def _over(numerator: Any, denominator: Any) -> Any:
+    """The quotient, NaN where there is nothing to divide by; a float for two numbers."""
+    quotient = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator)), math.nan)
+    np.divide(numerator, denominator, out=quotient, where=np.not_equal(denominator, 0))
+    return quotient if quotient.ndim else float(quotient)

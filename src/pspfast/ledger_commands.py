@@ -1,0 +1,82 @@
+"""``pspfast ledger merge`` and ``pspfast ledger score``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from pspfast import console
+from pspfast.datasets import read_split
+from pspfast.files import stem, write_whole
+from pspfast.ledger import Ledger, merge, write_ledger
+from pspfast.options import label_or_none, label_rule_options
+from pspfast.results import Result
+
+__all__ = ["main"]
+
+
+@click.group(context_settings=console.CONTEXT_SETTINGS)
+def main() -> None:
+    """Ledgers: what postprocess counted of each picture, kept with --ledger."""
+
+
+@main.command("merge")
+@click.argument("out", type=click.Path())
+@click.argument("shards", nargs=-1, required=True, type=click.Path(), metavar="SHARD...")
+@console.handles_errors
+def merge_command(out: str, shards: tuple[str, ...]) -> int:
+    """Write one ledger OUT of all pictures of the SHARDs, whatever their order.
+
+    Pictures are sorted by name. A picture with different contents in two shards is an error, and nothing is written.
+    """
+    if os.path.exists(out) and not any(os.path.samefile(out, shard) for shard in shards if os.path.exists(shard)):
+        raise ValueError(f"{out} is there already; name it among the shards to keep what it has, or remove it")
+    merged = merge({path: Ledger.read(path) for path in shards})
+    write_ledger(out, merged)
+    console.tell(f"{len(merged.entries)} pictures in {out}")
+    return console.DONE
+
+
+@main.command("score")
+@click.argument("ledger", type=click.Path())
+@click.option("--split", type=click.Path(), help="Only the pictures that this file names.")
+@click.option("--ignore-index", metavar="LABEL", help="Pixels that do not count; 'none' for none; the ledger's own.")
+@label_rule_options
+@click.option("--result-file", type=click.Path(), help="The published list of scores (voc_seg_result.txt).")
+@click.option("--json", "json_file", type=click.Path(), metavar="FILE", help="Everything, for programs.")
+@click.option("--csv", "csv_file", type=click.Path(), metavar="FILE", help="A line a class.")
+@console.handles_errors
+def score_command(
+    ledger: str,
+    split: str | None,
+    ignore_index: str | None,
+    result_file: str | None,
+    json_file: str | None,
+    csv_file: str | None,
+    **rules: Any,
+) -> int:
+    """Print the tables again from a LEDGER: of some pictures, or by another rule about labels."""
+    read = Ledger.read(ledger)
+    names = list(read.entries) if split is None else [stem(name) for name in read_split(split).ids]
+    missing = [name for name in names if name not in read.entries]
+    if missing:
+        raise ValueError(f"{ledger} lacks {len(missing)} of the pictures in {split}, {missing[0]} among them")
+    if not names:
+        raise ValueError(f"{ledger} has no pictures yet")
+    if ignore_index is not None:
+        rules["ignore_index"] = label_or_none(ignore_index)
+    matrix = read.matrix(names, **rules)
+    source = (
+        ("geometry", read.subject.geometry),
+        ("ignore_index", matrix.ignore_index),
+        ("label_map", {str(old): new for old, new in matrix.label_map.items()}),
+        ("reduce_zero_label", matrix.reduce_zero_label),
+    )
+    result = Result.of(matrix, read.subject.classes, len(names), source=source)
+    console.report("\n".join([result.tables(), *result.caveats()]))
+    for path, text in ((result_file, result.published()), (json_file, result.to_json()), (csv_file, result.to_csv())):
+        if path is not None:
+            write_whole(path, text.encode())
+    return console.DONE
