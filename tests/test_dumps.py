@@ -343,7 +343,7 @@ def npy(array: NDArray[Any], folder: Path) -> bytes:
         (np.zeros(CANVAS, "U1"), "labels are integers"),
         (np.zeros(CANVAS, [("a", "i4")]), "labels are integers"),
         (np.zeros(CANVAS, "M8[s]"), "labels are integers"),
-        (np.full(CANVAS, None), "damaged .npy file: Array can't be memory-mapped: Python objects"),
+        (np.full(CANVAS, None), "of type object; labels are integers"),
     ],
 )
 def test_arrays_that_are_no_masks(array: NDArray[Any], text: str, tmp_path: Path) -> None:
@@ -362,7 +362,7 @@ def test_damaged_npy(tmp_path: Path) -> None:
         with pytest.raises(DumpError, match=r"damaged \.npy file"):
             read(path)
     path.write_bytes(good + b"\0")
-    with pytest.raises(DumpError, match=r"damaged \.npy file: 1 bytes more than its header says"):
+    with pytest.raises(DumpError, match=rf"damaged \.npy file: {len(good) + 1:,} bytes, {len(good):,} by its header"):
         read(path)
 
 

@@ -429,7 +429,7 @@ def test_ctrl_c_keeps_whole_lines(tmp_path: Path) -> None:
     child.send_signal(signal.SIGINT)
     _, complaint = child.communicate(timeout=20)
     assert child.returncode == 130
-    assert b"the same command goes on from here" in complaint
+    assert b"run the same command again to go on" in complaint
     assert not (tmp_path / "voc_seg_result.txt").exists()
     assert path.read_bytes().endswith(b"\n")
     done = postprocess(dumps, label_folder=labels, size=(24, 32), ledger=path)

@@ -683,7 +683,7 @@ def test_names_that_are_no_text(pictures: Pictures) -> None:
         (["--workers=0"], "Invalid value for '--workers'"),
         (["--geometry=round"], "Invalid value for '--geometry'"),
         (["--ignore-index=x"], "--ignore-index must be a label or 'none', got 'x'"),
-        (["--ignore-index=-1"], "ignore_index must be 0 to 65534 or None, got -1"),
+        (["--ignore-index=-1"], "--ignore-index must be a label or 'none', got '-1'"),
         (["--ignore-index=99999"], "ignore_index must be 0 to 65534 or None, got 99999"),
         (["--label-map=1"], "expected OLD:NEW, two labels, got '1'"),
         (["--label-map=1:-1"], "expected OLD:NEW, two labels, got '1:-1'"),

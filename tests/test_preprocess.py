@@ -276,7 +276,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     child.send_signal(signal.SIGINT)
     _, complaint = child.communicate(timeout=20)
     assert child.returncode == 130
-    assert "the same command goes on from here" in complaint
+    assert "run the same command again to go on" in complaint
     assert not list(bins.glob(".*.part"))
     assert stage.preprocess(folder, bins, size=(800, 800)).pictures == 600
 

@@ -65,7 +65,7 @@ def handles_errors(command: Callable[P, int]) -> Callable[P, None]:
             status = USAGE
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end in the middle of these lines
-            tell("interrupted; what is written is whole, the same command goes on from here")
+            tell("interrupted; what is written is whole, run the same command again to go on")
             status = INTERRUPTED
         sys.exit(status)
 

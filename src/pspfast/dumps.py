@@ -29,6 +29,7 @@ _OUTPUT = re.compile(r"(.+)_([0-9]{1,3})", re.DOTALL)
 
 _INTEGERS: dict[int, type[np.generic]] = {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}
 _FLOAT_BYTES = (2, 4, 8)
+_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 # No data set has classes beyond this: such integers are rather something else, read as integers.
 _MOST_CLASSES = 65_535
 
@@ -319,21 +320,9 @@ class DumpReader:
         return whole
 
     def _read_npy(self, dump: Dump, rows: range) -> tuple[NDArray[Any], str]:
-        size = _size_of(dump)
-        try:
-            mapped = np.lib.format.open_memmap(dump.path, mode="r")
-        except OSError as error:
-            raise DumpError(dump.path, error.strerror or str(error)) from error
-        except Exception as error:  # NumPy raises whatever its parsing runs into
-            raise DumpError(dump.path, f"damaged .npy file: {error}") from error
-        if mapped.offset + mapped.nbytes != size:
-            more = size - mapped.offset - mapped.nbytes
-            raise DumpError(dump.path, f"damaged .npy file: {more:,} bytes more than its header says")
-        array = np.asarray(mapped)
-        kind, given = str(array.dtype), array.shape
+        given, array = self._load_npy(dump)
+        kind = str(array.dtype)
         batch = (dump.slots,) * (dump.slots > 1)
-        if batch and given[:1] == batch:
-            array = array[dump.slot]
         while array.ndim > 2 and array.shape[0] == 1:
             array = array[0]
         if (batch and given[:1] != batch) or array.shape not in (self._canvas, (self._num_classes, *self._canvas)):
@@ -351,6 +340,35 @@ class DumpReader:
         if array.dtype.kind not in "biu":
             raise DumpError(dump.path, f"of type {kind}; labels are integers")
         return array, kind
+
+    def _load_npy(self, dump: Dump) -> tuple[tuple[int, ...], NDArray[Any]]:
+        """Shape of an .npy file, and the part of it that is in the dump's slot; all of it if it has no slots.
+
+        Not mapped into memory: a file that is cut short meanwhile would end the process.
+        """
+        size = _size_of(dump)
+        try:
+            with open(dump.path, "rb") as file:
+                header = _NPY_HEADERS[np.lib.format.read_magic(file)]
+                shape, is_fortran, kind = header(file)
+                offset = file.tell()
+        except OSError as error:
+            raise DumpError(dump.path, error.strerror or str(error)) from error
+        except Exception as error:  # NumPy raises whatever its parsing runs into
+            raise DumpError(dump.path, f"damaged .npy file: {error}") from error
+        if kind.hasobject:
+            raise DumpError(dump.path, f"of type {kind}; labels are integers")
+        wanted = offset + math.prod(shape) * kind.itemsize
+        if size != wanted:
+            raise DumpError(dump.path, f"damaged .npy file: {size:,} bytes, {wanted:,} by its header")
+        has_slots = dump.slots > 1 and shape[:1] == (dump.slots,)
+        part, taken = shape, dump.slot if has_slots else ...
+        if has_slots and not is_fortran:  # then a slot's values lie together, and are read alone
+            part, taken = shape[1:], ...
+            offset += dump.slot * math.prod(part) * kind.itemsize
+        room = self._room(math.prod(part) * kind.itemsize)
+        _read_into(dump, room, offset)
+        return shape, room.view(kind).reshape(part, order="F" if is_fortran else "C")[taken]
 
     def _room(self, size: int) -> NDArray[np.uint8]:
         if self._buffer.size < size:

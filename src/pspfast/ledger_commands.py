@@ -9,9 +9,15 @@ import click
 
 from pspfast import console
 from pspfast.datasets import read_split
-from pspfast.files import stem, write_whole
+from pspfast.files import stem
 from pspfast.ledger import Ledger, merge, write_ledger
-from pspfast.options import label_or_none, label_rule_options
+from pspfast.options import (
+    check_distinct,
+    label_or_none,
+    label_rule_options,
+    report_result,
+    result_file_options,
+)
 from pspfast.results import Result
 
 __all__ = ["main"]
@@ -45,8 +51,7 @@ def merge_command(out: str, shards: tuple[str, ...]) -> int:
 @click.option("--ignore-index", metavar="LABEL", help="Pixels that do not count; 'none' for none; the ledger's own.")
 @label_rule_options
 @click.option("--result-file", type=click.Path(), help="The published list of scores (voc_seg_result.txt).")
-@click.option("--json", "json_file", type=click.Path(), metavar="FILE", help="Everything, for programs.")
-@click.option("--csv", "csv_file", type=click.Path(), metavar="FILE", help="A line a class.")
+@result_file_options
 @console.handles_errors
 def score_command(
     ledger: str,
@@ -58,6 +63,7 @@ def score_command(
     **rules: Any,
 ) -> int:
     """Print the tables again from a LEDGER: of some pictures, or by another rule about labels."""
+    check_distinct([ledger, result_file, json_file, csv_file])
     read = Ledger.read(ledger)
     names = list(read.entries) if split is None else [stem(name) for name in read_split(split).ids]
     missing = [name for name in names if name not in read.entries]
@@ -75,8 +81,4 @@ def score_command(
         ("reduce_zero_label", matrix.reduce_zero_label),
     )
     result = Result.of(matrix, read.subject.classes, len(names), source=source)
-    console.report("\n".join([result.tables(), *result.caveats()]))
-    for path, text in ((result_file, result.published()), (json_file, result.to_json()), (csv_file, result.to_csv())):
-        if path is not None:
-            write_whole(path, text.encode())
-    return console.DONE
+    return console.SOME_FAILED if report_result(result, result_file, json_file, csv_file) else console.DONE

@@ -1,15 +1,32 @@
-"""Command-line options that several commands share."""
+"""Command-line options that several commands share, and what becomes of them."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from pspfast import console, parallel
+from pspfast.files import OutputError, write_whole
 
-__all__ = ["label_or_none", "label_rule_options"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pspfast.results import Result
+
+__all__ = [
+    "check_distinct", "label_or_none", "label_rule_options", "report_result", "result_file_options", "workers_option",
+]  # fmt: skip
+
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=parallel.default_workers,
+    metavar="N",
+    help="Threads; the CPUs this process may use if left out.",
+    show_default=False,
+)
 
 
 def label_rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,3 +63,41 @@ def label_or_none(text: str) -> int | None:
     if not text.isdecimal():
         raise ValueError(f"--ignore-index must be a label or 'none', got {text!r}")
     return int(text)
+
+
+def result_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Files for a result: ``json_file`` and ``csv_file``."""
+    for option in (
+        click.option("--csv", "csv_file", type=click.Path(), metavar="FILE", help="A line a class."),
+        click.option("--json", "json_file", type=click.Path(), metavar="FILE", help="Everything, for programs."),
+    ):
+        command = option(command)
+    return command
+
+
+def check_distinct(paths: Iterable[str | None]) -> None:
+    """Raise ValueError if two outputs would be the same file."""
+    files = [os.path.realpath(path) for path in paths if path is not None and not path.startswith("/dev/")]
+    for path in files:
+        if files.count(path) > 1:
+            raise ValueError(f"{path} cannot be two outputs at once; choose another file for one of them")
+
+
+def report_result(result: Result, result_file: str | None, json_file: str | None, csv_file: str | None) -> bool:
+    """Print a result's tables and write its files.
+
+    Returns:
+        Whether one of these failed, which is told; the others are there all the same.
+    """
+    outputs: list[Callable[[], None]] = [lambda: console.report("\n".join([result.tables(), *result.caveats()]))]
+    for path, text in ((result_file, result.published), (json_file, result.to_json), (csv_file, result.to_csv)):
+        if path is not None:
+            outputs.append(lambda path=path, text=text: write_whole(path, text().encode()))  # type: ignore[misc]
+    failed = False
+    for write in outputs:
+        try:
+            write()
+        except OutputError as error:
+            console.tell(str(error))
+            failed = True
+    return failed

@@ -26,6 +26,7 @@ from pspfast.images import PictureError
 from pspfast.labels import read_labels
 from pspfast.metrics import ConfusionMatrix
 from pspfast.ops import unpad
+from pspfast.options import workers_option
 from pspfast.results import table
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def _percent(matrix: ConfusionMatrix) -> str:
     "--canvas", "canvases", type=(int, int), multiple=True, default=CANVASES, metavar="H W", help="Repeatable."
 )
 @click.option("--classes", type=click.Path(), help="File with one class name a line; VOC's 21 if left out.")
-@click.option("--workers", type=click.IntRange(min=1), default=parallel.default_workers, metavar="N", help="Threads.")
+@workers_option
 @click.option("--quiet", is_flag=True, help="Only the tables, and what failed.")
 @console.handles_errors
 def main(

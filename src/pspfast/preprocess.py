@@ -23,6 +23,7 @@ from pspfast.files import OutputError, folder_for_output, stem, write_sparse
 from pspfast.geometry import Letterbox
 from pspfast.images import MAX_PIXELS, PictureError, PictureReader
 from pspfast.manifest import MANIFEST, BinFolder, BinRecord, Manifest, PictureRecord
+from pspfast.options import workers_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -440,14 +441,7 @@ def _jobs(names: list[str], batch_size: int) -> list[_Job]:
     metavar="N",
     help="Pictures a bin; the last bin is filled up, the manifest says how far it counts.",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=parallel.default_workers,
-    metavar="N",
-    help="Threads; the CPUs this process may use if left out.",
-    show_default=False,
-)
+@workers_option
 @click.option(
     "--resume/--no-resume",
     default=True,
