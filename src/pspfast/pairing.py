@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -203,7 +204,9 @@ class _Sizes:
     """Who knows how large a picture is: the manifest, then the info file, then the picture; else nobody."""
 
     def __init__(self, sources: Sources, manifest: Manifest | None, canvas: tuple[int, int]) -> None:
-        self._canvas, self._images, self._info = canvas, sources.images, sources.info
+        self._images, self._info = sources.images, sources.info
+        # Data sets have few sizes, and a geometry is read-only.
+        self._fit = functools.cache(functools.partial(Letterbox.fit, canvas=canvas))
         self._recorded = (
             {stem(picture.name): picture.geometry for record in manifest.bins for picture in record.pictures}
             if manifest
@@ -219,7 +222,7 @@ class _Sizes:
                 raise _LackError("the manifest does not name it")
             if recorded is None and self._images is not None:
                 path = os.path.join(self._images, find_picture(self._images, name))
-                return Letterbox.fit(picture_size(path), self._canvas)
+                return self._fit(picture_size(path))
             return recorded
         if key not in self._listed:
             raise _LackError(f"{self._info} does not list it")
@@ -227,7 +230,7 @@ class _Sizes:
         if recorded is not None and recorded.picture != listed:
             was, says = f"{recorded.picture[1]}x{recorded.picture[0]}", f"{listed[1]}x{listed[0]}"
             raise _LackError(f"it was {was} when it was preprocessed, {self._info} says {says}")
-        return recorded or Letterbox.fit(listed, self._canvas)
+        return recorded or self._fit(listed)
 
 
 def _read_info(path: str) -> dict[str, tuple[int, int]]:
