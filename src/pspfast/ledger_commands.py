@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import Any
 
 import click
 
 from pspfast import console
-from pspfast.datasets import read_split
-from pspfast.files import stem, write_whole
-from pspfast.ledger import Ledger, merge, write_ledger
-from pspfast.options import label_or_none, label_rule_options
+from pspfast.files import write_whole
+from pspfast.ledger import Ledger, LedgerWriter, merge, write_ledger
+from pspfast.options import check_outputs, label_or_none, label_rule_options, pictures_of_split
 from pspfast.results import Result
 
 __all__ = ["main"]
@@ -31,10 +31,14 @@ def merge_command(out: str, shards: tuple[str, ...]) -> int:
 
     Pictures are sorted by name. A picture with different contents in two shards is an error, and nothing is written.
     """
-    if os.path.exists(out) and not any(os.path.samefile(out, shard) for shard in shards if os.path.exists(shard)):
-        raise ValueError(f"{out} is there already; name it among the shards to keep what it has, or remove it")
-    merged = merge({path: Ledger.read(path) for path in shards})
-    write_ledger(out, merged)
+    with ExitStack() as locked:
+        if os.path.isfile(out):
+            if not any(os.path.samefile(out, shard) for shard in shards if os.path.exists(shard)):
+                raise ValueError(f"{out} is there already; name it among the shards to keep what it has, or remove it")
+            # What a run that is still going adds to it would be lost.
+            locked.enter_context(LedgerWriter(out, _read(out).subject))
+        merged = merge({path: _read(path) for path in shards})
+        write_ledger(out, merged)
     console.tell(f"{len(merged.entries)} pictures in {out}")
     return console.DONE
 
@@ -58,11 +62,9 @@ def score_command(
     **rules: Any,
 ) -> int:
     """Print the tables again from a LEDGER: of some pictures, or by another rule about labels."""
-    read = Ledger.read(ledger)
-    names = list(read.entries) if split is None else [stem(name) for name in read_split(split).ids]
-    missing = [name for name in names if name not in read.entries]
-    if missing:
-        raise ValueError(f"{ledger} lacks {len(missing)} of the pictures in {split}, {missing[0]} among them")
+    check_outputs((result_file, json_file, csv_file), (ledger, *([] if split is None else [split])))
+    read = _read(ledger)
+    names = list(read.entries) if split is None else pictures_of_split(split, {ledger: read.entries})
     if not names:
         raise ValueError(f"{ledger} has no pictures yet")
     if ignore_index is not None:
@@ -80,3 +82,10 @@ def score_command(
         if path is not None:
             write_whole(path, text.encode())
     return console.DONE
+
+
+def _read(path: str) -> Ledger:
+    read = Ledger.read(path)
+    if read.torn:
+        console.tell(f"{path} ends in half a line, as a killed run leaves it; the picture of this line is left out")
+    return read
