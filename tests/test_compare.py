@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 
 from pspfast import ConfusionMatrix
-from pspfast.compare import BASELINES, Side, compare
+from pspfast.compare import BASELINES, Side, _verdict, compare
+from pspfast.datasets import VOC
 from pspfast.ledger import Entry, Ledger, Subject, write_ledger
 from pspfast.pairs import Pairs
 from pspfast.results import Result
@@ -55,7 +57,7 @@ def test_scores_are_those_of_the_matrix(tmp_path: Path) -> None:
     matrix = made.matrix()
     found = side(tmp_path, "a", made)
     assert found.scores == {"mIoU": matrix.miou(), "mAcc": matrix.macc(), "aAcc": matrix.aacc()}
-    assert found.iou is not None and np.array_equal(found.iou, matrix.iou())
+    assert found.total is not None and np.array_equal(found.total.iou(), matrix.iou())
 
 
 def test_intervals_are_those_of_drawing_pictures_one_by_one(tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_intervals_are_those_of_drawing_pictures_one_by_one(tmp_path: Path) -> N
         names = [f"p{number:02d}" for number, times in enumerate(drawn) for _ in range(times)]
         differences.append(second.matrix(names).miou() - first.matrix(names).miou())
     assert found.intervals["mIoU"] == pytest.approx(tuple(np.percentile(differences, (2.5, 97.5))), abs=1e-12)
-    assert set(found.intervals) == {"mIoU", "mAcc", "aAcc", *CLASSES}
+    assert set(found.intervals) == {"mIoU", "mAcc", "aAcc"} and len(found.class_intervals) == 3
 
 
 def test_intervals_cover_the_difference_and_equal_sides_have_none(tmp_path: Path) -> None:
@@ -76,7 +78,7 @@ def test_intervals_cover_the_difference_and_equal_sides_have_none(tmp_path: Path
     low, high = compare(one, other).intervals["mIoU"]
     assert low < other.scores["mIoU"] - one.scores["mIoU"] < high < 0
     same = compare(one, one)
-    assert set(same.intervals.values()) == {(0.0, 0.0)}
+    assert {*same.intervals.values(), *same.class_intervals} == {(0.0, 0.0)}
     assert same.drop == 0 and not any(same.influence.values())
 
 
@@ -110,22 +112,105 @@ def test_the_order_of_pictures_does_not_matter(tmp_path: Path) -> None:
     straight = compare(one, side(tmp_path, "b", second), resamples=0)
     assert compare(one, Side.read(tmp_path / "c"), resamples=0).influence.keys() == straight.influence.keys()
     assert straight.drop == compare(one, Side.read(tmp_path / "c"), resamples=0).drop
+    drawn = compare(one, side(tmp_path, "b", second), resamples=20)
+    again = compare(one, Side.read(tmp_path / "c"), resamples=20)
+    assert (drawn.intervals, drawn.class_intervals) == (again.intervals, again.class_intervals)
+
+
+def test_classes_named_as_scores(tmp_path: Path) -> None:
+    """Both have their own interval."""
+    plain = compare(side(tmp_path, "a", ledger(1, 0.9)), side(tmp_path, "b", ledger(2, 0.8)), resamples=20)
+    renamed = [replace(made, subject=Subject(("mIoU", "sky", "aAcc"))) for made in (ledger(1, 0.9), ledger(2, 0.8))]
+    found = compare(side(tmp_path, "c", renamed[0]), side(tmp_path, "d", renamed[1]), resamples=20)
+    assert (found.intervals, found.class_intervals) == (plain.intervals, plain.class_intervals)
+    written = json.loads(found.to_json())
+    assert written["scores"]["mIoU"]["interval"] == list(found.intervals["mIoU"])
+    assert written["classes"][0]["class"] == "mIoU"
+    assert written["classes"][0]["interval"] == list(found.class_intervals[0])
+
+
+def test_a_single_picture_has_no_interval_and_all_of_the_difference(tmp_path: Path) -> None:
+    found = compare(side(tmp_path, "a", ledger(1, 0.9, 1)), side(tmp_path, "b", ledger(2, 0.8, 1)))
+    assert found.intervals == {} and found.class_intervals == ()
+    assert found.influence == {"p00": found.second.scores["mIoU"] - found.first.scores["mIoU"]}
+    assert found.remarks == ("no intervals: a single picture says nothing about others",)
+    assert "(1 picture)" in str(found)
+
+
+def test_many_pictures_take_no_square_of_their_number(tmp_path: Path) -> None:
+    counted = Ledger(Subject(CLASSES), {f"{number}": entry(f"{number}", {(0, 0): 1}) for number in range(20_000)})
+    one = side(tmp_path, "a", counted)
+    started = time.perf_counter()
+    compare(one, one, resamples=1)
+    assert time.perf_counter() - started < 5  # it took 15 s
+
+
+def result(tmp_path: Path, name: str, made: Ledger, **source: Any) -> Side:
+    classes = made.subject.classes
+    (tmp_path / name).write_text(
+        Result.of(made.matrix(), classes, len(made.entries), source=tuple(source.items())).to_json()
+    )
+    return Side.read(tmp_path / name)
+
+
+def test_what_else_differs_is_said(tmp_path: Path) -> None:
+    whole, part, one = ledger(1, 0.9), ledger(1, 0.9, 30), side(tmp_path, "one", ledger(1, 0.9))
+    assert compare(one, one).remarks == ()
+    assert compare(result(tmp_path, "r", whole), result(tmp_path, "s", ledger(2, 0.8))).remarks == ()
+
+    found = compare(result(tmp_path, "r", whole), result(tmp_path, "s", part))
+    assert "r (40 pictures) and" in found.remarks[0] and "s (30 pictures) are of different pictures" in found.remarks[0]
+    others = replace(whole, entries={name: entry(name, {(0, 0): 9}) for name in whole.entries})
+    assert "are of different labels" in compare(one, result(tmp_path, "s", others)).remarks[0]
+    reference = replace(whole, subject=Subject(CLASSES, geometry="reference"))
+    found = compare(one, side(tmp_path, "s", reference))
+    assert "one has exact geometry and" in found.remarks[0] and "s reference geometry" in found.remarks[0]
+    assert compare(one, result(tmp_path, "s", whole, geometry="reference")).remarks == (found.remarks[0],)
+
+    found = compare(one, side(tmp_path, "s", part))
+    assert found.remarks == (f"{tmp_path}/one has 10 more pictures, left out here, p30 among them",)
+    assert json.loads(found.to_json())["remarks"] == list(found.remarks)
+    (tmp_path / "torn").write_bytes(whole.to_bytes()[:-20])
+    assert "torn ends in half a line" in compare(one, Side.read(tmp_path / "torn")).remarks[0]
+
+
+def test_results_are_of_the_same_label_rules(tmp_path: Path) -> None:
+    result(tmp_path, "r", ledger(1, 0.9), label_map={"0": 1}, reduce_zero_label=False)
+    assert Side.read(tmp_path / "r", label_map={}, reduce_zero_label=False).count == 40
+    assert Side.read(tmp_path / "r", label_map={0: 1}, reduce_zero_label=False).count == 40
+    with pytest.raises(ValueError, match="r has finished scores, made with another label_map; give a ledger"):
+        Side.read(tmp_path / "r", label_map={0: 2}, reduce_zero_label=False)
+    with pytest.raises(ValueError, match="made with another reduce_zero_label"):
+        Side.read(tmp_path / "r", label_map={0: 1}, reduce_zero_label=True)
+
+
+def test_results_need_not_be_laid_out_as_written(tmp_path: Path) -> None:
+    written = result(tmp_path, "r", ledger(1, 0.9))
+    (tmp_path / "r").write_text(json.dumps(json.loads((tmp_path / "r").read_text())))
+    assert Side.read(tmp_path / "r").scores == written.scores
 
 
 def test_what_cannot_be_compared(tmp_path: Path) -> None:
     one = side(tmp_path, "a", ledger(1, 0.9))
     labelled_otherwise = ledger(1, 0.9)
     labelled_otherwise.entries["p04"] = entry("p04", {(0, 0): 5})
-    with pytest.raises(ValueError, match="different labels for 1 pictures, p04 among them"):
+    with pytest.raises(ValueError, match="different labels for 1 of 40 pictures, p04 among them"):
         compare(one, side(tmp_path, "b", labelled_otherwise))
     renamed = replace(ledger(1, 0.9), subject=Subject(("a", "b", "c")))
-    with pytest.raises(ValueError, match="different classes"):
+    with pytest.raises(ValueError, match=r"3 classes \(road, sky, tree\), .* has 3 classes \(a, b, c\): they cannot"):
         compare(one, side(tmp_path, "c", renamed))
     other = {f"q{name}": replace(value, name=f"q{name}") for name, value in ledger(1, 0.9).entries.items()}
     with pytest.raises(ValueError, match="no picture in common"):
         compare(one, side(tmp_path, "d", Ledger(Subject(CLASSES), other)))
     with pytest.raises(ValueError, match="has no pictures yet"):
         side(tmp_path, "e", Ledger(Subject(CLASSES), {}))
+    ignored = side(tmp_path, "f", Ledger(Subject(CLASSES), {"p00": entry("p00", {(255, 0): 5})}))
+    with pytest.raises(ValueError, match="f has no mIoU: none of its pixels is labelled as a class"):
+        compare(ignored, ignored)
+    with pytest.raises(ValueError, match="resamples must be 0 or more, got -1"):
+        compare(one, one, resamples=-1)
+    with pytest.raises(ValueError, match="voc-om has no single pictures to choose from"):
+        Side.baseline("voc-om").only(["p00"])
 
 
 def test_results_and_absent_classes(tmp_path: Path) -> None:
@@ -139,14 +224,17 @@ def test_results_and_absent_classes(tmp_path: Path) -> None:
     assert found.intervals == {} and found.influence == {}
     assert found.drop == pytest.approx(100 * (0.25 - 0.375))
     assert "nan" in str(found)
-    assert json.loads(found.to_json())["scores"]["tree"]["difference"] is None
+    assert "+nan" not in str(found)
+    tree = json.loads(found.to_json())["classes"][2]
+    assert tree == {"class": "tree", "first": None, "second": None, "difference": None, "interval": None}
+    absent.entries["b"] = replace(absent.entries["a"], name="b")
     both = compare(side(tmp_path, "a", absent), side(tmp_path, "a", absent))
-    assert all(np.isnan(end) for end in both.intervals["tree"])
+    assert all(np.isnan(end) for end in both.class_intervals[2])
 
 
 def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pspfast.cli", "compare", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, input="", capture_output=True, text=True, check=False)
 
 
 def test_command(tmp_path: Path) -> None:
@@ -156,7 +244,7 @@ def test_command(tmp_path: Path) -> None:
     assert near.returncode == 0, near.stderr
     assert "accepted, the loss is under 1" in near.stdout and "95 % interval" in near.stdout
     written = json.loads((tmp_path / "out.json").read_text())
-    assert written["pictures"] == 40 and len(written["influence"]) == 40
+    assert written["second"] == {"name": str(tmp_path / "b"), "pictures": 40} and len(written["influence"]) == 40
     far = run(tmp_path / "a", tmp_path / "c")
     assert far.returncode == 1 and "not accepted, the loss is not under 1" in far.stdout
     assert run(tmp_path / "a", tmp_path / "c", "--max-drop", "60").returncode == 0
@@ -168,11 +256,45 @@ def test_command(tmp_path: Path) -> None:
 
 
 def test_command_against_a_baseline(tmp_path: Path) -> None:
-    write_ledger(tmp_path / "a", ledger(1, 0.95))
+    write_ledger(tmp_path / "a", Ledger(Subject(VOC.classes), {"p": entry("p", {(0, 0): 9, (1, 1): 1, (1, 0): 1})}))
     found = run("--baseline", "voc-opensource", tmp_path / "a")
-    assert found.returncode == 0, found.stderr
-    assert "76.78" in found.stdout and "voc-opensource is the score of 1449 pictures" in found.stderr
+    assert found.returncode == 1, found.stderr
+    assert "76.78" in found.stdout and "voc-opensource (1449 pictures) and" in found.stderr
+    assert "are of different pictures" in found.stderr
     assert BASELINES["voc-opensource"] == {"mIoU": 0.76778, "mAcc": 0.85529, "aAcc": 0.94787}
+
+
+def test_verdict(tmp_path: Path) -> None:
+    """A loss of 2 points, and none."""
+    write_ledger(tmp_path / "a", Ledger(Subject(("a",)), {"p": entry("p", {(0, 0): 100})}))
+    write_ledger(tmp_path / "b", Ledger(Subject(("a",)), {"p": entry("p", {(0, 0): 98, (0, 7): 2})}))
+    for arguments, status, verdict in (
+        (("a", "b"), 1, "mIoU falls by 2.00 points: not accepted, the loss is not under 1"),
+        (("a", "b", "--max-drop", "2.5"), 0, "mIoU falls by 2.00 points: accepted, the loss is under 2.5"),
+        (("a", "b", "--max-drop", "2.00001"), 0, "mIoU falls by 2.00 points: accepted, the loss is under 2.00001"),
+        (("a", "b", "--max-drop", "1.999"), 1, "mIoU falls by 2.00 points: not accepted, the loss is not under 1.999"),
+        (("b", "a"), 0, "mIoU rises by 2.00 points: accepted"),
+        (("a", "a", "--max-drop", "0"), 0, "mIoU is the same: accepted"),
+    ):
+        done = run(*(tmp_path / argument if argument in "ab" else argument for argument in arguments))
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (status, verdict)
+
+
+def test_rounding_does_not_contradict_the_verdict() -> None:
+    assert _verdict(0.996, 1.0) == (True, "mIoU falls by 0.996 points: accepted, the loss is under 1")
+    assert _verdict(0.99996, 1.0)[1].startswith("mIoU falls by 0.99996 points: accepted")
+    assert _verdict(1.0, 1.0) == (False, "mIoU falls by 1.00 points: not accepted, the loss is not under 1")
+    assert _verdict(0.0003, 0.0)[1] == "mIoU falls by 0.0003 points: not accepted, the loss is not under 0"
+    assert _verdict(-0.0003, 0.0)[1] == "mIoU rises by 0.0003 points: accepted"
+    assert _verdict(1e-30, 0.0)[1] == "mIoU falls by 1e-30 points: not accepted, the loss is not under 0"
+
+
+def test_command_says_what_the_split_repeats(tmp_path: Path) -> None:
+    write_ledger(tmp_path / "a", ledger(1, 0.9))
+    (tmp_path / "split").write_text("p01.jpg\np02\np01.png\np02\n")
+    done = run(tmp_path / "a", tmp_path / "a", "--split", tmp_path / "split")
+    assert "(2 pictures)" in done.stdout
+    assert done.stderr.count("split: 2 lines name a picture that an earlier one names; each counts once") == 1
 
 
 @pytest.mark.parametrize(
@@ -181,8 +303,13 @@ def test_command_against_a_baseline(tmp_path: Path) -> None:
         ((), "give two files, or one and --baseline"),
         (("nowhere", "nowhere"), "nowhere: No such file or directory"),
         (("{a}",), "give two files"),
-        (("{a}", "{junk}"), "is not a ledger"),
-        (("{a}", "{json}"), "is not a result of pspfast"),
+        (("{a}", "{junk}"), "junk is neither a ledger (--ledger) nor a result (--json) of pspfast"),
+        (("{a}", "{json}"), "json is not a result of pspfast: no field 'version'"),
+        (("{a}", "/dev/stdin"), "/dev/stdin is a pipe"),
+        (("{a}", "{a}", "--max-drop", "-1"), "--max-drop must be 0 or more points, got -1"),
+        (("{a}", "{a}", "--max-drop", "nan"), "--max-drop must be 0 or more points, got nan"),
+        (("{a}", "{a}", "--json", "{a}"), "is what this command reads; choose another file for the output"),
+        (("--baseline", "voc-om", "{a}"), "voc-om has VOC's 21 classes, "),
         (("{a}", "{a}", "--split", "{split}"), "lacks 1 of the pictures"),
         (("{a}", "{a}", "--label-map", "1"), "expected OLD:NEW"),
     ],
@@ -190,7 +317,7 @@ def test_command_against_a_baseline(tmp_path: Path) -> None:
 def test_command_refuses(tmp_path: Path, arguments: tuple[str, ...], reason: str) -> None:
     write_ledger(tmp_path / "a", ledger(1, 0.9))
     (tmp_path / "junk").write_bytes(b"\x89PNG\n")
-    (tmp_path / "json").write_text("{\n}")
+    (tmp_path / "json").write_text('{\n "format": "pspfast result"}')
     (tmp_path / "split").write_text("nobody\n")
     places = {name: tmp_path / name for name in ("a", "junk", "json", "split")}
     done = run(*(argument.format(**places) for argument in arguments))

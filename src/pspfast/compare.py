@@ -8,108 +8,48 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import numpy as np
 
-from pspfast import console
-from pspfast.datasets import read_split
-from pspfast.files import stem, write_whole
-from pspfast.ledger import Ledger
-from pspfast.options import label_rule_options
-from pspfast.results import Result, table
-from pspfast.scores import Areas, mean
+from pspfast import bootstrap, console
+from pspfast.datasets import VOC
+from pspfast.files import write_whole
+from pspfast.options import check_outputs, label_rule_options, pictures_of_split
+from pspfast.results import table
+from pspfast.sides import BASELINES, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Iterable
 
-    from numpy.typing import NDArray
-
-    from pspfast.ledger import Entry
-    from pspfast.metrics import ConfusionMatrix
+    from pspfast.scores import Areas
 
 __all__ = ["BASELINES", "Comparison", "Side", "compare", "main"]
 
-BASELINES = {
-    # The checkpoint's own log, mode "val" at iteration 20000, as the guide quotes it (section 6.2).
-    "voc-opensource": {"mIoU": 0.76778, "mAcc": 0.85529, "aAcc": 0.94787},
-    # The guide's offline model, batch 1 and 16 alike (section 6.1).
-    "voc-om": {"mIoU": 0.7618, "mAcc": 0.8487, "aAcc": 0.9449},
-}
-"""Published scores, 0 to 1, of PSPNet R50-D8 on VOC2012 val."""
-
-_BASELINE_PICTURES = 1449
-
-_SCORES = ("mIoU", "mAcc", "aAcc")
-_RESAMPLES_AT_ONCE = 256  # of 1449 pictures each: 3 MB of weights
+_MOST_MOVERS = 10
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two things compared.
-
-    Attributes:
-        name: as it was given.
-        scores: of everything, 0 to 1.
-        classes: names; empty if only overall scores are known.
-        iou: of each class.
-        pictures: names; empty if the scores of single pictures are not known.
-        areas: pixels of each picture by class, ``(pictures, classes)``.
-    """
+class _Row(NamedTuple):
+    """A score of both sides, and the interval of their difference if there is one."""
 
     name: str
-    scores: dict[str, float]
-    classes: tuple[str, ...] = ()
-    iou: NDArray[np.float64] | None = None
-    pictures: tuple[str, ...] = ()
-    areas: Areas | None = None
+    first: float
+    second: float
+    interval: tuple[float, float] | None
 
-    @classmethod
-    def read(cls, path: str | os.PathLike[str], **rules: Any) -> Side:
-        """Read a ledger, or a result that ``--json`` wrote.
+    def cells(self) -> list[str]:
+        cells = [self.name, f"{100 * self.first:.2f}", f"{100 * self.second:.2f}", _signed(self.second - self.first)]
+        return cells if self.interval is None else [*cells, " to ".join(map(_signed, self.interval))]
 
-        Args:
-            path: the file.
-            **rules: ``label_map``, ``reduce_zero_label``; for ledgers.
-
-        Raises:
-            OSError: it cannot be read.
-            ValueError: it is neither.
-        """
-        path = os.fspath(path)
-        with open(path, "rb") as file:
-            is_result = file.read(2) == b"{\n"
-        if is_result:
-            result = Result.read(path)
-            return cls(path, _chosen(result.summary()), result.classes, result.by_class()["IoU"])
-        ledger = Ledger.read(path)
-        if not ledger.entries:
-            raise ValueError(f"{path} has no pictures yet")
-        matrix = ledger.subject.matrix(**rules)
-        areas = _areas_by_picture(list(ledger.entries.values()), matrix)
-        return cls._of(path, ledger.subject.classes, tuple(ledger.entries), areas)
-
-    @classmethod
-    def baseline(cls, name: str) -> Side:
-        """Published scores."""
-        return cls(name, dict(BASELINES[name]))
-
-    def only(self, names: Collection[str]) -> Side:
-        """The same of some of the pictures, in their order."""
-        if self.areas is None or tuple(names) == self.pictures:
-            return self
-        place = {name: index for index, name in enumerate(self.pictures)}
-        rows = [place[name] for name in names]
-        parts = (self.areas.intersection, self.areas.truth, self.areas.predicted)
-        return self._of(self.name, self.classes, tuple(names), Areas(*(part[rows] for part in parts)))
-
-    @classmethod
-    def _of(cls, name: str, classes: tuple[str, ...], pictures: tuple[str, ...], areas: Areas) -> Side:
-        total = _total(areas)
-        return cls(name, _scores(total), classes, total.iou(), pictures, areas)
+    def fields(self) -> dict[str, Any]:
+        return {
+            "first": _or_none(self.first),
+            "second": _or_none(self.second),
+            "difference": _or_none(self.second - self.first),
+            "interval": None if self.interval is None else [_or_none(end) for end in self.interval],
+        }
 
 
 @dataclass(frozen=True)
@@ -118,17 +58,21 @@ class Comparison:
 
     Attributes:
         first, second: the two sides, of the pictures that both have.
-        intervals: score or class name -> 95 % interval of the difference; empty without ledgers of both.
-        influence: picture -> how much of the difference of mIoU it makes (what is gone without it), largest first.
+        intervals: score -> 95 % interval of the difference; empty unless pictures were drawn.
+        class_intervals: the same of the IoU of each class.
+        influence: picture -> how much of the difference of mIoU is gone without it, largest first.
         only_first, only_second: pictures that the other side lacks.
+        remarks: what has to be said beside the differences, since it is part of them; mostly nothing.
     """
 
     first: Side
     second: Side
-    intervals: dict[str, tuple[float, float]]
-    influence: dict[str, float]
-    only_first: tuple[str, ...]
-    only_second: tuple[str, ...]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    class_intervals: tuple[tuple[float, float], ...] = ()
+    influence: dict[str, float] = field(default_factory=dict)
+    only_first: tuple[str, ...] = ()
+    only_second: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def drop(self) -> float:
@@ -137,62 +81,43 @@ class Comparison:
 
     def __str__(self) -> str:
         head = ["", "first", "second", "difference"] + ["95 % interval"] * bool(self.intervals)
-        rows = [
-            [name, *self._cells(name, self.first.scores[name], self.second.scores[name])]
-            for name in _SCORES
-            if name in self.first.scores and name in self.second.scores
-        ]
-        lines = [f"first:  {self._described(self.first)}", f"second: {self._described(self.second)}", ""]
-        lines += [table([head, *rows])]
-        if self.first.iou is not None and self.second.iou is not None:
-            columns = zip(self.first.classes, self.first.iou, self.second.iou, strict=True)
-            classes = [[name, *self._cells(name, a, b)] for name, a, b in columns]
-            lines += ["", "IoU by class", table([head, *classes])]
+        lines = [f"first:  {self.first}", f"second: {self.second}", ""]
+        lines += [table([head, *(row.cells() for row in self._scores())])]
+        if classes := self._classes():
+            lines += ["", "IoU by class", table([head, *(row.cells() for row in classes)])]
         if self.influence:
-            movers = [[name, f"{100 * moved:+.3f}"] for name, moved in list(self.influence.items())[:10] if moved]
-            lines += ["", "Pictures that moved mIoU most (points gone without them)"]
-            lines += [table([["picture", "points"], *movers])] if movers else ["none"]
+            movers = [[name, f"{100 * moved:+.3f}"] for name, moved in self.influence.items() if moved]
+            lines += ["", "Pictures that moved mIoU most, and how much of the difference is gone without each"]
+            lines += [table([["picture", "points"], *movers[:_MOST_MOVERS]])] if movers else ["none"]
         return "\n".join(lines)
 
     def to_json(self) -> str:
         """Everything, for programs."""
-        classes = dict(zip(self.second.classes, zip(*self._both_iou(), strict=True), strict=True))
-        pairs = {name: (self.first.scores[name], self.second.scores[name]) for name in self.first.scores} | classes
         fields = {
             "format": "pspfast comparison",
             "version": 1,
-            "first": self.first.name,
-            "second": self.second.name,
-            "pictures": len(self.second.pictures) or None,
-            "scores": {
-                name: {
-                    "first": _or_none(first),
-                    "second": _or_none(second),
-                    "difference": _or_none(second - first),
-                    "interval": [_or_none(end) for end in self.intervals[name]] if name in self.intervals else None,
-                }
-                for name, (first, second) in pairs.items()
-            },
-            "influence": {name: _or_none(value) for name, value in self.influence.items()},
+            "first": {"name": self.first.name, "pictures": self.first.count},
+            "second": {"name": self.second.name, "pictures": self.second.count},
+            "scores": {row.name: row.fields() for row in self._scores()},
+            "classes": [{"class": row.name, **row.fields()} for row in self._classes()],
+            "influence": self.influence,
             "only_first": list(self.only_first),
             "only_second": list(self.only_second),
+            "remarks": list(self.remarks),
         }
         return json.dumps(fields, indent=1) + "\n"
 
-    def _both_iou(self) -> tuple[list[float], list[float]]:
-        if self.first.iou is None or self.second.iou is None:
-            return [], []
-        return self.first.iou.tolist(), self.second.iou.tolist()
+    def _scores(self) -> list[_Row]:
+        first, second = self.first.scores, self.second.scores
+        return [_Row(name, first[name], second[name], self.intervals.get(name)) for name in first]
 
-    def _cells(self, name: str, first: float, second: float) -> list[str]:
-        cells = [f"{100 * first:.2f}", f"{100 * second:.2f}", f"{100 * (second - first):+.2f}"]
-        if self.intervals:
-            low, high = self.intervals[name]
-            cells.append(f"{100 * low:+.2f} to {100 * high:+.2f}")
-        return cells
-
-    def _described(self, side: Side) -> str:
-        return f"{side.name} ({len(side.pictures)} pictures)" if side.pictures else side.name
+    def _classes(self) -> list[_Row]:
+        """Of the IoU of each class, if both sides know it."""
+        if self.first.total is None or self.second.total is None:
+            return []
+        intervals = self.class_intervals or [None] * len(self.first.classes)
+        columns = (self.first.classes, self.first.total.iou().tolist(), self.second.total.iou().tolist(), intervals)
+        return [_Row(*row) for row in zip(*columns, strict=True)]
 
 
 def compare(first: Side, second: Side, *, resamples: int = 2000, seed: int = 0) -> Comparison:
@@ -201,132 +126,132 @@ def compare(first: Side, second: Side, *, resamples: int = 2000, seed: int = 0) 
     Args:
         first: what is expected.
         second: what came out.
-        resamples: how often pictures are drawn for the intervals; needs the pictures of both sides.
+        resamples: how often pictures are drawn for the intervals, 0 for none; needs at least two common pictures.
         seed: of the drawing; the same one gives the same intervals.
 
     Raises:
-        ValueError: different classes, no common pictures, or pictures whose labels are not the same in both.
+        ValueError: different classes, no common pictures, pictures whose labels are not the same in both, or no
+            labelled pixels.
 
     Example:
         >>> drop = compare(Side.baseline("voc-opensource"), Side.baseline("voc-om")).drop
         >>> f"{drop:.2f} points"
         '0.60 points'
     """
+    if resamples < 0:
+        raise ValueError(f"resamples must be 0 or more, got {resamples}")
     if first.classes and second.classes and first.classes != second.classes:
-        raise ValueError(f"{first.name} and {second.name} have different classes")
+        raise ValueError(f"{_classes_of(first)}, {_classes_of(second)}: they cannot be compared")
+    only_first: tuple[str, ...] = ()
+    only_second: tuple[str, ...] = ()
+    if first.pictures and second.pictures:
+        # Sorted, so that intervals do not depend on the order in which pictures were counted.
+        common = sorted({*first.pictures} & {*second.pictures})
+        if not common:
+            raise ValueError(f"{first.name} and {second.name} have no picture in common")
+        only_first = tuple(sorted({*first.pictures}.difference(common)))
+        only_second = tuple(sorted({*second.pictures}.difference(common)))
+        first, second = first.only(common), second.only(common)
+    for side in (first, second):
+        if math.isnan(side.scores["mIoU"]):
+            raise ValueError(f"{side.name} has no mIoU: none of its pixels is labelled as a class")
+    remarks = [*first.remarks, *second.remarks, *_only_in(first, only_first), *_only_in(second, only_second)]
     if first.areas is None or second.areas is None:
-        return Comparison(first, second, {}, {}, (), ())
-    common = [name for name in second.pictures if name in set(first.pictures)]
-    if not common:
-        raise ValueError(f"{first.name} and {second.name} have no picture in common")
-    only_first = tuple(sorted(set(first.pictures) - set(common)))
-    only_second = tuple(sorted(set(second.pictures) - set(common)))
-    first, second = first.only(common), second.only(common)
-    assert first.areas is not None and second.areas is not None
-    differ = np.flatnonzero((first.areas.truth != second.areas.truth).any(axis=1))
+        return Comparison(first, second, remarks=(*remarks, *_what_differs(first, second)))
+    _check_labels(first, second, first.areas, second.areas)
+    intervals: dict[str, tuple[float, float]] = {}
+    class_intervals: list[tuple[float, float]] = []
+    if resamples and first.count == 1:
+        remarks.append("no intervals: a single picture says nothing about others")
+    elif resamples:
+        intervals, class_intervals = bootstrap.paired_intervals(first.areas, second.areas, resamples, seed)
+    moved = bootstrap.influence(first.areas, second.areas)
+    order = np.argsort(-np.abs(moved), kind="stable")
+    return Comparison(
+        first,
+        second,
+        intervals,
+        tuple(class_intervals),
+        {first.pictures[index]: float(moved[index]) for index in order},
+        only_first,
+        only_second,
+        (*remarks, *_what_differs(first, second)),
+    )
+
+
+def _classes_of(side: Side) -> str:
+    some = ", ".join(side.classes[:3]) + ", ..." * (len(side.classes) > 3)
+    return f"{side.name} has {len(side.classes)} classes ({some})"
+
+
+def _only_in(side: Side, names: tuple[str, ...]) -> list[str]:
+    return [f"{side.name} has {len(names)} more pictures, left out here, {names[0]} among them"] if names else []
+
+
+def _what_differs(first: Side, second: Side) -> Iterable[str]:
+    """What the two differ in beside their predictions, as far as they know it."""
+    if first.count != second.count:
+        yield f"{first} and {second} are of different pictures, which is part of the difference"
+    elif first.total is not None and second.total is not None and (first.total.truth != second.total.truth).any():
+        yield f"{first.name} and {second.name} are of different labels, which is part of the difference"
+    if first.geometry and second.geometry and first.geometry != second.geometry:
+        yield (
+            f"{first.name} has {first.geometry} geometry and {second.name} {second.geometry} geometry, which is part "
+            "of the difference"
+        )
+
+
+def _check_labels(first: Side, second: Side, ours: Areas, theirs: Areas) -> None:
+    differ = np.flatnonzero((ours.truth != theirs.truth).any(axis=1))
     if len(differ):
         raise ValueError(
-            f"{first.name} and {second.name} were made with different labels for {len(differ)} pictures, "
-            f"{common[differ[0]]} among them"
+            f"{first.name} and {second.name} have different labels for {len(differ)} of {first.count} pictures, "
+            f"{first.pictures[differ[0]]} among them; were they made with other label files or another --ignore-index?"
         )
-    intervals = _intervals(first.areas, second.areas, second.classes, resamples, seed) if resamples else {}
-    influence = _influence(first, second)
-    return Comparison(first, second, intervals, influence, only_first, only_second)
 
 
-def _areas_by_picture(entries: list[Entry], matrix: ConfusionMatrix) -> Areas:
-    """``(pictures, classes)``, by the matrix's rules."""
-    num_classes = matrix.num_classes
-    lengths = [len(entry.pairs.pixels) for entry in entries]
-    picture = np.repeat(np.arange(len(entries)), lengths)
-    pairs = [(entry.pairs.labels, entry.pairs.preds, entry.pairs.pixels) for entry in entries]
-    labels, preds, pixels = (np.concatenate(column) for column in zip(*pairs, strict=True))
-    rows = matrix.rows_of(labels)
-    labelled = rows < num_classes
-    valid = labelled & (preds >= 0) & (preds < num_classes)
-
-    def summed(chosen: NDArray[np.bool_], index: NDArray[np.int64]) -> NDArray[np.int64]:
-        areas = np.zeros((len(entries), num_classes), np.int64)
-        np.add.at(areas, (picture[chosen], index[chosen]), pixels[chosen])
-        return areas
-
-    return Areas(summed(valid & (rows == preds), rows), summed(labelled, rows), summed(valid, preds))
-
-
-def _total(areas: Areas) -> Areas:
-    return Areas(areas.intersection.sum(0), areas.truth.sum(0), areas.predicted.sum(0))
-
-
-def _scores(areas: Areas) -> dict[str, Any]:
-    return {"mIoU": mean(areas.iou()), "mAcc": mean(areas.recall()), "aAcc": areas.pixel_accuracy()}
-
-
-def _chosen(scores: dict[str, float]) -> dict[str, float]:
-    return {name: scores[name] for name in _SCORES}
-
-
-def _intervals(
-    first: Areas, second: Areas, classes: tuple[str, ...], resamples: int, seed: int
-) -> dict[str, tuple[float, float]]:
-    """Percentiles 2.5 and 97.5 of the differences, over the same draws for both sides."""
-    rng = np.random.default_rng(seed)
-    count = len(first.truth)
-    columns = [
-        np.hstack((areas.intersection, areas.truth, areas.predicted)).astype(np.float64) for areas in (first, second)
-    ]
-    drawn: list[NDArray[np.float64]] = []
-    for start in range(0, resamples, _RESAMPLES_AT_ONCE):
-        size = min(_RESAMPLES_AT_ONCE, resamples - start)
-        weights = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
-        sides = []
-        for values in columns:
-            # Sums of whole numbers below 2^53: float64 holds them exactly.
-            areas = Areas(*np.split(weights @ values, 3, axis=1))
-            sides.append(np.column_stack((*_scores(areas).values(), areas.iou())))
-        drawn.append(sides[1] - sides[0])
-    differences = np.concatenate(drawn)
-    return {name: _percentiles(differences[:, index]) for index, name in enumerate((*_SCORES, *classes))}
-
-
-def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return math.nan, math.nan
-    low, high = np.percentile(known, (2.5, 97.5))
-    return float(low), float(high)
-
-
-def _influence(first: Side, second: Side) -> dict[str, float]:
-    """How far the difference of mIoU is from what it would be without each picture; largest first."""
-    without = []
-    for side in (first, second):
-        assert side.areas is not None
-        total = _total(side.areas)
-        rest = Areas(
-            total.intersection - side.areas.intersection,
-            total.truth - side.areas.truth,
-            total.predicted - side.areas.predicted,
-        )
-        without.append(mean(rest.iou()))
-    difference = second.scores["mIoU"] - first.scores["mIoU"]
-    moved = np.nan_to_num(difference - (without[1] - without[0]))
-    order = np.argsort(-np.abs(moved), kind="stable")
-    return {second.pictures[index]: float(moved[index]) for index in order}
+def _signed(difference: float) -> str:
+    return "nan" if math.isnan(difference) else f"{100 * difference:+.2f}"
 
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
+def _verdict(drop: float, max_drop: float) -> tuple[bool, str]:
+    """Whether a loss of mIoU is accepted, and a sentence about it."""
+    if drop == 0:
+        return True, "mIoU is the same: accepted"
+    if drop < 0:
+        return True, f"mIoU rises by {_points(-drop, 0)} points: accepted"
+    falls = f"mIoU falls by {_points(drop, max_drop)} points"
+    if drop < max_drop:
+        return True, f"{falls}: accepted, the loss is under {max_drop:g}"
+    return False, f"{falls}: not accepted, the loss is not under {max_drop:g}"
+
+
+def _points(moved: float, limit: float) -> str:
+    """A positive number with the digits it takes, from two on, to be none and on its own side of the limit."""
+    for digits in range(2, 16):
+        rounded = round(moved, digits)
+        if rounded and (rounded < limit) == (moved < limit):
+            return f"{rounded:.{digits}f}"
+    return str(moved)
+
+
 @click.command(context_settings=console.CONTEXT_SETTINGS)
 @click.argument("files", metavar="[FIRST] SECOND", nargs=-1, type=click.Path())
 @click.option("--baseline", type=click.Choice(list(BASELINES)), help="Published scores in place of FIRST.")
 @click.option(
-    "--max-drop", type=float, default=1.0, metavar="POINTS", help="Exit status 1 if mIoU falls by this much or more."
+    "--max-drop",
+    type=float,
+    default=1.0,
+    metavar="POINTS",
+    help="Exit status 1 if mIoU falls by this much or more; 0 accepts no fall at all.",
 )
 @click.option("--split", type=click.Path(), help="Only the pictures that this file names.")
 @label_rule_options
-@click.option("--resamples", type=click.IntRange(min=0), default=2000, metavar="N", help="For the intervals.")
+@click.option("--resamples", type=click.IntRange(min=0), default=2000, metavar="N", help="For the intervals; 0: none.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, metavar="N", help="Of the resamples.")
 @click.option("--json", "json_file", type=click.Path(), metavar="FILE", help="Everything, for programs.")
 @console.handles_errors
@@ -346,41 +271,30 @@ def main(
       pspfast compare pytorch.ledger om.ledger
       pspfast compare --baseline voc-opensource om.ledger
 
-    Differences are SECOND minus FIRST. Two ledgers also give 95 % intervals by a paired bootstrap over pictures, and
-    the pictures that moved mIoU most. Exit status: 0 the loss of mIoU is below --max-drop, 1 it is not, 2 usage.
+    Differences are SECOND minus FIRST, in points of a hundred. Two ledgers also give 95 % intervals by a paired
+    bootstrap over pictures, and the pictures that moved mIoU most. Exit status: 0 the loss of mIoU is below --max-drop,
+    1 it is not (or an output cannot be written), 2 usage.
     """
     if len(files) != (1 if baseline else 2):
         raise ValueError("give two files, or one and --baseline")
-    sides = [Side.baseline(baseline)] if baseline else []
-    sides += [Side.read(path, **rules) for path in files]
+    if not max_drop >= 0:
+        raise ValueError(f"--max-drop must be 0 or more points, got {max_drop:g}")
+    check_outputs([json_file], files if split is None else (*files, split))
+    sides = [Side.read(path, **rules) for path in files]
+    if baseline:
+        if len(sides[0].classes) != len(VOC.classes):
+            raise ValueError(
+                f"{baseline} has VOC's {len(VOC.classes)} classes, {_classes_of(sides[0])}: they cannot be compared"
+            )
+        sides.insert(0, Side.baseline(baseline))
     if split is not None:
-        sides = [_of_split(side, split) for side in sides]
+        names = pictures_of_split(split, {side.name: side.pictures for side in sides if side.pictures})
+        sides = [side.only(names) for side in sides]
     found = compare(sides[0], sides[1], resamples=resamples, seed=seed)
-    for mine, names in ((found.first, found.only_first), (found.second, found.only_second)):
-        if names:
-            console.tell(f"{len(names)} pictures are in {mine.name} only and left out, {names[0]} among them")
-    if baseline and found.second.pictures and len(found.second.pictures) != _BASELINE_PICTURES:
-        console.tell(
-            f"{baseline} is the score of {_BASELINE_PICTURES} pictures, {found.second.name} has "
-            f"{len(found.second.pictures)}"
-        )
-    if math.isnan(found.drop):
-        raise ValueError("one of the two has no mIoU: no labelled pixels")
-    accepted = found.drop < max_drop
-    verdict = f"mIoU {'falls' if found.drop > 0 else 'rises'} by {abs(found.drop):.2f} points: " + (
-        f"accepted, the loss is under {max_drop:g}" if accepted else f"not accepted, the loss is not under {max_drop:g}"
-    )
+    for remark in found.remarks:
+        console.tell(remark)
+    accepted, verdict = _verdict(found.drop, max_drop)
     console.report(f"{found}\n\n{verdict}")
     if json_file is not None:
         write_whole(json_file, found.to_json().encode())
     return console.DONE if accepted else console.SOME_FAILED
-
-
-def _of_split(side: Side, split: str) -> Side:
-    if side.areas is None:
-        raise ValueError(f"{side.name} has no single pictures to choose from; --split needs ledgers")
-    wanted = [stem(name) for name in read_split(split).ids]
-    missing = [name for name in wanted if name not in set(side.pictures)]
-    if missing:
-        raise ValueError(f"{side.name} lacks {len(missing)} of the pictures in {split}, {missing[0]} among them")
-    return side.only(wanted)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import Any
 
 import click
 
 from pspfast import console
-from pspfast.datasets import read_split
-from pspfast.files import stem
-from pspfast.ledger import Ledger, merge, write_ledger
+from pspfast.ledger import Ledger, LedgerWriter, merge, write_ledger
 from pspfast.options import (
-    check_distinct,
+    check_outputs,
     label_or_none,
     label_rule_options,
+    pictures_of_split,
     report_result,
     result_file_options,
 )
@@ -37,10 +37,14 @@ def merge_command(out: str, shards: tuple[str, ...]) -> int:
 
     Pictures are sorted by name. A picture with different contents in two shards is an error, and nothing is written.
     """
-    if os.path.exists(out) and not any(os.path.samefile(out, shard) for shard in shards if os.path.exists(shard)):
-        raise ValueError(f"{out} is there already; name it among the shards to keep what it has, or remove it")
-    merged = merge({path: Ledger.read(path) for path in shards})
-    write_ledger(out, merged)
+    with ExitStack() as locked:
+        if os.path.isfile(out):
+            if not any(os.path.samefile(out, shard) for shard in shards if os.path.exists(shard)):
+                raise ValueError(f"{out} is there already; name it among the shards to keep what it has, or remove it")
+            # What a run that is still going adds to it would be lost.
+            locked.enter_context(LedgerWriter(out, _read(out).subject))
+        merged = merge({path: _read(path) for path in shards})
+        write_ledger(out, merged)
     console.tell(f"{len(merged.entries)} pictures in {out}")
     return console.DONE
 
@@ -63,12 +67,9 @@ def score_command(
     **rules: Any,
 ) -> int:
     """Print the tables again from a LEDGER: of some pictures, or by another rule about labels."""
-    check_distinct([ledger, result_file, json_file, csv_file])
-    read = Ledger.read(ledger)
-    names = list(read.entries) if split is None else [stem(name) for name in read_split(split).ids]
-    missing = [name for name in names if name not in read.entries]
-    if missing:
-        raise ValueError(f"{ledger} lacks {len(missing)} of the pictures in {split}, {missing[0]} among them")
+    check_outputs((result_file, json_file, csv_file), (ledger, *([] if split is None else [split])))
+    read = _read(ledger)
+    names = list(read.entries) if split is None else pictures_of_split(split, {ledger: read.entries})
     if not names:
         raise ValueError(f"{ledger} has no pictures yet")
     if ignore_index is not None:
@@ -82,3 +83,10 @@ def score_command(
     )
     result = Result.of(matrix, read.subject.classes, len(names), source=source)
     return console.SOME_FAILED if report_result(result, result_file, json_file, csv_file) else console.DONE
+
+
+def _read(path: str) -> Ledger:
+    read = Ledger.read(path)
+    if read.torn:
+        console.tell(f"{path} ends in half a line, as a killed run leaves it; the picture of this line is left out")
+    return read

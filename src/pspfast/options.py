@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pspfast import console, parallel
-from pspfast.files import OutputError, write_whole
+from pspfast.datasets import read_split
+from pspfast.files import OutputError, stem, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from pspfast.results import Result
 
 __all__ = [
-    "check_distinct", "label_or_none", "label_rule_options", "report_result", "result_file_options", "workers_option",
+    "check_outputs", "label_or_none", "label_rule_options", "pictures_of_split", "report_result", "result_file_options",
+    "workers_option",
 ]  # fmt: skip
 
 workers_option = click.option(
@@ -75,14 +77,6 @@ def result_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def check_distinct(paths: Iterable[str | None]) -> None:
-    """Raise ValueError if two outputs would be the same file."""
-    files = [os.path.realpath(path) for path in paths if path is not None and not path.startswith("/dev/")]
-    for path in files:
-        if files.count(path) > 1:
-            raise ValueError(f"{path} cannot be two outputs at once; choose another file for one of them")
-
-
 def report_result(result: Result, result_file: str | None, json_file: str | None, csv_file: str | None) -> bool:
     """Print a result's tables and write its files.
 
@@ -101,3 +95,39 @@ def report_result(result: Result, result_file: str | None, json_file: str | None
             console.tell(str(error))
             failed = True
     return failed
+
+
+def pictures_of_split(split: str, sources: Mapping[str, Collection[str]]) -> list[str]:
+    """Names of the pictures that ``--split`` chooses, each once, in the split's order.
+
+    Args:
+        split: the file.
+        sources: file -> names of the pictures that it has.
+
+    Raises:
+        OSError: the split cannot be read.
+        ValueError: it names nothing, or a picture that one of the sources lacks.
+    """
+    named = read_split(split)
+    names = list(dict.fromkeys(stem(name) for name in named.ids))
+    repeated = len(named.ids) + len(named.repeated) - len(names)
+    if repeated:
+        console.tell(f"{split}: {repeated} lines name a picture that an earlier one names; each counts once")
+    for source, known in sources.items():
+        has = frozenset(known)
+        missing = [name for name in names if name not in has]
+        if missing:
+            raise ValueError(f"{source} lacks {len(missing)} of the pictures in {split}, {missing[0]} among them")
+    return names
+
+
+def check_outputs(outputs: Iterable[str | None], inputs: Iterable[str]) -> None:
+    """Raise ValueError for an output that would replace an input, or another output."""
+    taken = {os.path.realpath(path): "is what this command reads" for path in inputs}
+    for path in outputs:
+        if path is None or path.startswith("/dev/"):
+            continue
+        real = os.path.realpath(path)
+        if real in taken:
+            raise ValueError(f"{path} {taken[real]}; choose another file for the output")
+        taken[real] = "cannot be two outputs at once"

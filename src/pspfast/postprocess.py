@@ -14,7 +14,7 @@ from pspfast.datasets import VOC, read_classes
 from pspfast.evaluation import Evaluation, postprocess
 from pspfast.images import MAX_PIXELS
 from pspfast.options import (
-    check_distinct,
+    check_outputs,
     label_or_none,
     label_rule_options,
     report_result,
@@ -88,7 +88,7 @@ def main(
     content. Dumps, labels and pictures are paired by name. Faults are named and left out, and the scores say so. Exit
     status: 0 all done, 1 something is wrong with some pictures, 2 usage.
     """
-    check_distinct([result_file, json_file, csv_file, options["ledger"]])
+    check_outputs((result_file, json_file, csv_file, options["ledger"]), ())
     size = (net_input_height or net_input_width or 500, net_input_width or net_input_height or 500)
     found = postprocess(
         bin_data_path,
