@@ -132,7 +132,7 @@ def command_rows(voc: Path, scratch: Path, rounds: int) -> list[Row]:
         "pspfast, 2 workers": [*ours, "--workers=2"],
         "pspfast, 1 worker, with a ledger": [*ours, "--workers=1", f"--ledger={scratch / 'ledger'}"],
         "published route": published,
-        "published route, one thread": ["env", "OMP_NUM_THREADS=1", *published],
+        "published route, one thread": ["/usr/bin/env", "OMP_NUM_THREADS=1", *published],
     }
     wanted = json.loads(subprocess.run(published, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
     times: dict[str, list[float]] = {name: [] for name in commands}
