@@ -268,3 +268,7 @@ def _label_files(folder: str) -> list[str]:
     if not paths:
         raise ValueError(f"{folder}: no label pictures (.png) in this folder")
     return paths
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m pspfast.oracle")
