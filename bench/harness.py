@@ -21,7 +21,18 @@ import pspfast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PICTURES", "Row", "find_voc", "machine", "print_table", "rows_of", "run", "time_in_turns", "write_json"]
+__all__ = [
+    "PICTURES",
+    "Row",
+    "find_voc",
+    "machine",
+    "positive",
+    "print_table",
+    "rows_of",
+    "run",
+    "time_in_turns",
+    "write_json",
+]
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = 1449  # of VOC2012 val
@@ -68,7 +79,7 @@ def time_in_turns(
 def rows_of(
     contest: str, times: dict[str, list[float]], sizes: dict[str, int], notes: dict[str, str] | None = None
 ) -> list[Row]:
-    """Rows against the first contender; ``sizes`` are the bytes that one call puts out."""
+    """Rows against the first contender; ``sizes`` are the bytes of one call."""
     first = next(iter(times.values()))
     rows = []
     for name, taken in times.items():
@@ -106,6 +117,14 @@ def find_voc() -> Path | None:
         if data and Path(data, "voc", "VOC2012").is_dir():
             return Path(data, "voc", "VOC2012")
     return None
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, as an option's type."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 # Started from a small process: a child's peak memory includes what its parent held when it was forked.

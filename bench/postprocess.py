@@ -24,7 +24,19 @@ from PIL import Image
 
 import pspfast
 from bench import counting
-from bench.harness import PICTURES, ROOT, Row, find_voc, machine, print_table, rows_of, run, time_in_turns, write_json
+from bench.harness import (
+    PICTURES,
+    ROOT,
+    Row,
+    find_voc,
+    machine,
+    positive,
+    print_table,
+    rows_of,
+    run,
+    time_in_turns,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +79,8 @@ def counting_rows(case: str, mask: NDArray[np.int32], target: NDArray[np.uint8],
         if not np.array_equal(matrix.counts, wanted):
             raise SystemExit(f"{case}: {isa} counts differ from bincount; not timed")
         contenders[f"update_letterboxed, {isa}"] = partial(matrix.update_letterboxed, mask, target, box)
-    contenders["reading the same bytes (NumPy sums)"] = lambda: (crop.sum(), target.sum())
+    contenders["reading the same bytes (NumPy maxima)"] = lambda: (crop.max(), target.max())
+    contenders["adding the same bytes up (NumPy sums, in int64)"] = lambda: (crop.sum(), target.sum())
     found, _ = counting.routes()
     for name, route in found.items():
         counts = route(mask, target, box)
@@ -166,7 +179,9 @@ def command_rows(voc: Path, scratch: Path, rounds: int) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.postprocess", description=__doc__)
     parser.add_argument("--scratch", help="folder for about 1.5 GB of dumps; the system's temporary one if left out")
-    parser.add_argument("--rounds", type=int, help="measurements of every row (15 of the kernel, 5 of the command)")
+    parser.add_argument(
+        "--rounds", type=positive, help="measurements of every row (15 of the kernel, 5 of the command)"
+    )
     parser.add_argument("--part", choices=["kernel", "command", "both"], default="both")
     parser.add_argument("--json", metavar="FILE", help="also write the rows as JSON")
     options = parser.parse_args()

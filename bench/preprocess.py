@@ -22,7 +22,18 @@ import numpy as np
 
 import pspfast
 from bench import routes
-from bench.harness import PICTURES, Row, find_voc, machine, print_table, rows_of, run, time_in_turns, write_json
+from bench.harness import (
+    PICTURES,
+    Row,
+    find_voc,
+    machine,
+    positive,
+    print_table,
+    rows_of,
+    run,
+    time_in_turns,
+    write_json,
+)
 from pspfast.ops import Normalization, letterbox_into
 
 if TYPE_CHECKING:
@@ -188,7 +199,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.preprocess", description=__doc__)
     parser.add_argument("--voc-root", type=Path, help="VOCdevkit/VOC2012 with the val pictures")
     parser.add_argument("--scratch", help="folder for about 2.5 GB of bins; the system's temporary folder if left out")
-    parser.add_argument("--rounds", type=int, help="measurements of every row (15 of the kernel, 5 of the command)")
+    parser.add_argument(
+        "--rounds", type=positive, help="measurements of every row (15 of the kernel, 5 of the command)"
+    )
     parser.add_argument("--part", choices=["kernel", "command", "both"], default="both")
     parser.add_argument("--json", metavar="FILE", help="also write the rows as JSON")
     options = parser.parse_args()

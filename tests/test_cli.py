@@ -26,6 +26,13 @@ def test_help_and_version() -> None:
     assert CliRunner().invoke(main, ["no-such-stage"]).exit_code == 2
 
 
+@pytest.mark.parametrize("module", ["pspfast", "pspfast.cli", *(module for module, _ in _STAGES.values())])
+def test_modules_that_are_commands_do_not_end_in_silence(module: str) -> None:
+    command = [sys.executable, "-m", module, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.startswith("Usage: ")
+
+
 def test_help_imports_no_stage() -> None:
     code = (
         "import sys\nfrom pspfast.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import os
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pspfast
-from pspfast import jpeg
-from pspfast.images import PictureReader
+from pspfast import _core, jpeg
+from pspfast.images import PictureReader, read_picture_file
 from tests import reference
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 # The broken files whose pixels are whole: what is wrong is metadata or junk between segments.
@@ -306,6 +307,58 @@ def test_what_is_not_a_file(tmp_path: Path) -> None:
         for read in (pspfast.imread, pspfast.picture_size):
             with pytest.raises(pspfast.PictureError, match=text):
                 read(path)
+
+
+def test_one_read_of_a_file(tmp_path: Path) -> None:
+    """Size, modification time and number of bytes; whatever is no regular file is not waited for."""
+    path, room = tmp_path / "file", np.zeros(4, np.uint8)
+    path.write_bytes(bytes(range(10)))
+    modified = path.stat().st_mtime_ns
+    for start, wanted in ((0, [0, 1, 2, 3]), (7, [7, 8, 9]), (10, []), (10**12, [])):
+        assert _core.read_file(str(path), start, room) == (10, modified, len(wanted))
+        assert room[: len(wanted)].tolist() == wanted
+    assert _core.read_file(str(path), 0, room[:0]) == (10, modified, 0)
+    os.mkfifo(tmp_path / "pipe")
+    for name in (str(tmp_path / "pipe"), str(tmp_path), "/dev/zero"):
+        with pytest.raises(OSError, match="not a regular file"):
+            _core.read_file(name, 0, room)
+    with pytest.raises(OSError, match="Invalid argument"):
+        _core.read_file(str(path), -1, room)
+    with pytest.raises(FileNotFoundError):
+        _core.read_file("nowhere\udcff", 0, room)
+    room.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        _core.read_file(str(path), 0, room)
+
+
+@pytest.mark.parametrize("expected", [0, 1, 9, 10, 11])
+def test_a_file_of_any_size_is_read_whole(expected: int, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(range(10)))
+    assert read_picture_file(str(tmp_path / "file"), expected)[0] == bytes(range(10))
+    with open("/proc/self/cmdline", "rb") as file:  # whose size is 0, says the system
+        assert read_picture_file("/proc/self/cmdline", expected)[0] == file.read()
+
+
+def test_a_file_that_grows_or_goes_between_two_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, read_file = tmp_path / "file", _core.read_file
+
+    def then(change: Callable[[], object]) -> None:
+        path.write_bytes(bytes(10))
+        changes = [change]
+
+        def read(*arguments: Any) -> tuple[int, int, int]:
+            found = read_file(*arguments)
+            if changes:
+                changes.pop()()
+            return found
+
+        monkeypatch.setattr(_core, "read_file", read)
+
+    then(lambda: path.write_bytes(bytes(1000)))
+    assert len(read_picture_file(str(path), 4)[0]) == 1000
+    then(path.unlink)
+    with pytest.raises(pspfast.PictureError, match="file: No such file or directory"):
+        read_picture_file(str(path), 4)
 
 
 def test_a_header_longer_than_the_first_read(tmp_path: Path) -> None:

@@ -294,6 +294,8 @@ def test_a_state_is_a_copy_and_is_checked(classes: int) -> None:
         ("cells", [1.5, 2], TypeError),
         ("pixels", [1], ValueError),
         ("pixels", [1, -1], ValueError),
+        ("pixels", np.array([1, 2**64 - 1], np.uint64), ValueError),
+        ("cells", np.empty(0, np.int64), ValueError),
         ("num_classes", 3.5, TypeError),
     ):
         with pytest.raises(error):
@@ -327,6 +329,7 @@ def test_subclasses_are_copied_and_added() -> None:
         ({"num_classes": 3, "ignore_index": 2**63}, ValueError),
         ({"num_classes": 3, "label_map": {1: 2**70}}, ValueError),
         ({"num_classes": 3, "label_map": {1.5: 2}}, TypeError),
+        ({"num_classes": 3, "label_map": [0, 1]}, TypeError),
         ({"num_classes": 3, "isa": "bogus"}, RuntimeError),
     ],
 )
@@ -419,6 +422,8 @@ def test_many_pixels_of_a_pair() -> None:
         ([[0]], [[0]], [[1]], ValueError, "must be equally long"),
         (0, 0, 1, ValueError, "must be equally long"),
         ([0, 1], [0, 1], [1, -1], ValueError, "pixels must not be negative"),
+        ([0, 0], [0, 0], [2**62, 2**62], ValueError, "less than 2\\^63"),
+        ([0], [0], [2**64 - 1], ValueError, "less than 2\\^63"),
         ([0.0], [0], [1], TypeError, "labels must hold integers"),
         ([0], [0.5], [1], TypeError, "preds must hold integers"),
         ([0], [0], [1.0], TypeError, "pixels must hold integers"),

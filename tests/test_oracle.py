@@ -70,6 +70,36 @@ def test_real_labels(shared_data: Path) -> None:
     assert 0.98 < scores[512, "exact", "where it is"] < 0.99
 
 
+def test_a_reference_crop_of_nothing_gets_nothing_right(tmp_path: Path) -> None:
+    """Columns from 60 on, and those before 100 - 60."""
+    labels, box = noise(100, 80), Letterbox.fit((100, 80), (100, 200))
+    with pytest.raises(ValueError, match="leaves nothing"):
+        box.crop("reference")
+    canvas = paint(labels, box, "where it is")
+    assert np.array_equal(take_out(canvas, box, "reference crop"), np.full((100, 80), -1))
+    assert np.array_equal(take_out(canvas, box, "half-pixel nearest"), labels)
+    Image.fromarray(labels).save(tmp_path / "a.png")
+    findings, failures = oracle([str(tmp_path / "a.png")], canvases=[(100, 200)])
+    assert not failures
+    assert [finding.pictures["where it is"].miou() for finding in findings] == [1, 0, 1]
+
+
+def test_a_canvas_named_twice_is_one(tmp_path: Path) -> None:
+    Image.fromarray(noise(10, 8)).save(tmp_path / "a.png")
+    findings, _ = oracle([str(tmp_path / "a.png")], canvases=[(16, 16), (16, 16)])
+    assert len(findings) == len(WAYS_BACK) and findings[0].pictures["where it is"].total == 80
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1)])
+def test_pictures_of_any_shape(tmp_path: Path, shape: tuple[int, int]) -> None:
+    Image.fromarray(noise(*shape)).save(tmp_path / "a.png")
+    findings, failures = oracle([str(tmp_path / "a.png")], canvases=[(500, 500), (7, 900), (1, 1)])
+    assert not failures
+    for finding in findings:
+        group = finding.pictures if Letterbox.fit(shape, finding.canvas).scale >= 1 else finding.scaled_down
+        assert all(matrix.total == shape[0] * shape[1] for matrix in group.values())
+
+
 def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pspfast.cli", "oracle", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -86,6 +116,32 @@ def test_command(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no")
     found = run("--ann-dir", tmp_path, "--canvas", "64", "64", "--quiet", "--workers", "2")
     assert found.returncode == 1 and "broken.png: not a picture" in found.stderr
+
+
+def test_command_about_16_bit_labels(tmp_path: Path) -> None:
+    """Of which 255 is a class like others, unless it is ignored."""
+    Image.fromarray(np.array([[299, 255, 0]], np.uint16)).save(tmp_path / "a.png")
+    (tmp_path / "classes").write_text("".join(f"c{index}\n" for index in range(299)))
+    arguments = ("--ann-dir", tmp_path, "--canvas", 1, 1, "--classes", tmp_path / "classes", "--quiet")
+    told = "1 pixels are labelled as none of 299 classes; they do not count"
+    for ignored, score in (((), "100.00"), (("--ignore-index", "none"), "25.00")):
+        found = run(*arguments, *ignored)
+        assert (found.returncode, found.stderr.strip()) == (0, told)
+        assert f"| exact              | {score} " in found.stdout
+
+
+def test_command_without_labels_of_a_class(tmp_path: Path) -> None:
+    Image.fromarray(np.full((3, 4), 255, np.uint8)).save(tmp_path / "a.png")
+    found = run("--ann-dir", tmp_path)
+    assert (found.returncode, found.stdout, found.stderr) == (1, "", "no pixel is labelled as a class\n")
+
+
+def test_command_takes_no_hidden_files_nor_folders(tmp_path: Path) -> None:
+    Image.fromarray(noise(3, 4)).save(tmp_path / "a.png")
+    (tmp_path / "._a.png").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "b.png").mkdir()
+    found = run("--ann-dir", tmp_path, "--quiet")
+    assert (found.returncode, found.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

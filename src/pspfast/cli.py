@@ -43,7 +43,7 @@ class _Stages(click.Group):
 def main() -> None:
     """The data path of deployed semantic segmentation.
 
-    Every stage is also `python -m pspfast.<stage>`.
+    Also `python -m pspfast`.
     """
 
 

@@ -298,3 +298,7 @@ def main(
     if json_file is not None:
         write_whole(json_file, found.to_json().encode())
     return console.DONE if accepted else console.SOME_FAILED
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m pspfast.compare")

@@ -134,7 +134,7 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         PictureError: missing, empty, not a picture, or cut inside its header. Damage after the header goes unseen.
     """
     path = os.fspath(path)
-    data, _ = _read(path, 0, np.empty(_HEADER_BYTES, np.uint8))
+    data, _, _ = _read(path, 0, np.empty(_HEADER_BYTES, np.uint8))
     if not data:
         raise PictureError(path, "the file is empty")
     if not data.startswith(jpeg.SIGNATURE):
@@ -144,7 +144,7 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
             try:
                 return jpeg.read_header(data).size
             except EOFError:
-                more, _ = _read(path, len(data), np.empty(len(data), np.uint8))  # twice as much as before
+                more, _, _ = _read(path, len(data), np.empty(len(data), np.uint8))  # twice as much as before
                 if not more:
                     raise
                 data += more
@@ -167,10 +167,10 @@ def read_picture_file(path: str, expected_bytes: int = 1 << 18) -> tuple[bytes, 
     try:
         room = np.empty(expected_bytes, np.uint8)
         while True:
-            data, modified_ns = _read(path, 0, room)
+            data, size, modified_ns = _read(path, 0, room)
             if len(data) < len(room):
                 break
-            room = np.empty(max(2 * len(room), os.path.getsize(path) + 1), np.uint8)
+            room = np.empty(max(2 * len(room), size + 1), np.uint8)
     except MemoryError:
         raise PictureError(path, "there is not enough memory for it") from None
     if not data:
@@ -178,15 +178,15 @@ def read_picture_file(path: str, expected_bytes: int = 1 << 18) -> tuple[bytes, 
     return data, modified_ns
 
 
-def _read(path: str, start: int, room: NDArray[np.uint8]) -> tuple[bytes, int]:
-    """As many bytes as there are and fit, and the file's modification time in ns."""
+def _read(path: str, start: int, room: NDArray[np.uint8]) -> tuple[bytes, int, int]:
+    """As many bytes as there are and fit, the file's size (0 of one in /proc) and its modification time in ns."""
     try:
-        _, modified_ns, count = _core.read_file(path, start, room)
+        size, modified_ns, count = _core.read_file(path, start, room)
     except OSError as error:
         raise PictureError(path, error.strerror or str(error)) from error
     except ValueError as error:  # a path that cannot be one: with a NUL, or not to be encoded
         raise PictureError(path, str(error)) from error
-    return room[:count].tobytes(), modified_ns
+    return room[:count].tobytes(), size, modified_ns
 
 
 def check_pixels(path: str, height: int, width: int, limit: int) -> None:

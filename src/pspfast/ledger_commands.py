@@ -28,7 +28,7 @@ def main() -> None:
     """Ledgers: what postprocess counted of each picture, kept with --ledger."""
 
 
-@main.command("merge")
+@main.command("merge", short_help="Several ledgers into one.")
 @click.argument("out", type=click.Path())
 @click.argument("shards", nargs=-1, required=True, type=click.Path(), metavar="SHARD...")
 @console.handles_errors
@@ -49,7 +49,7 @@ def merge_command(out: str, shards: tuple[str, ...]) -> int:
     return console.DONE
 
 
-@main.command("score")
+@main.command("score", short_help="The tables again: of some pictures, or by another rule about labels.")
 @click.argument("ledger", type=click.Path())
 @click.option("--split", type=click.Path(), help="Only the pictures that this file names.")
 @click.option("--ignore-index", metavar="LABEL", help="Pixels that do not count; 'none' for none; the ledger's own.")
@@ -90,3 +90,7 @@ def _read(path: str) -> Ledger:
     if read.torn:
         console.tell(f"{path} ends in half a line, as a killed run leaves it; the picture of this line is left out")
     return read
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m pspfast.ledger_commands")

@@ -77,7 +77,7 @@ class ConfusionMatrix:
             raise ValueError(f"num_classes must be 1 to {_MOST_CLASSES}, got {num_classes}")
         self.ignore_index = None if ignore_index is None else inputs.whole("ignore_index", ignore_index)
         self.label_map = {
-            inputs.whole("label_map", old): inputs.whole("label_map", new) for old, new in (label_map or {}).items()
+            inputs.whole("label_map", old): inputs.whole("label_map", new) for old, new in dict(label_map or {}).items()
         }
         self.reduce_zero_label = bool(reduce_zero_label)
         if isa is not None and isa not in _core.RUNNABLE_ISAS:
@@ -139,16 +139,15 @@ class ConfusionMatrix:
 
         Raises:
             TypeError: not arrays of integers.
-            ValueError: lengths that differ, or negative pixels; nothing is counted.
+            ValueError: lengths that differ, negative pixels, or 2^63 and more; nothing is counted.
         """
         labels, preds = ops.integers("labels", labels).astype(np.int64), ops.integers("preds", preds).astype(np.int64)
-        pixels = ops.integers("pixels", pixels).astype(np.int64)
+        pixels = ops.integers("pixels", pixels)
         if labels.ndim != 1 or not labels.shape == preds.shape == pixels.shape:
             raise ValueError(
                 f"labels {labels.shape}, preds {preds.shape} and pixels {pixels.shape} must be equally long"
             )
-        if pixels.size and pixels.min() < 0:
-            raise ValueError("pixels must not be negative")
+        pixels = _counted(pixels)
         columns = np.where((preds >= 0) & (preds < self.num_classes), preds, self.num_classes)
         cells = self.rows_of(labels) * (self.num_classes + 1) + columns
         with self._lock:
@@ -334,15 +333,13 @@ class ConfusionMatrix:
         options = {key: state[key] for key in ("num_classes", "ignore_index", "label_map", "reduce_zero_label")}
         matrix = cls(**options)
         cells, pixels = np.asarray(state["cells"]), np.asarray(state["pixels"])
-        if cells.size:
+        if cells.size or pixels.size:  # empty ones may be of any type
             if cells.dtype.kind not in "iu" or pixels.dtype.kind not in "iu":
                 raise TypeError(f"cells and pixels must be integers, got {cells.dtype} and {pixels.dtype}")
             last = (matrix.num_classes + 2) * (matrix.num_classes + 1) - 1
             if cells.ndim != 1 or cells.shape != pixels.shape or cells.min() < 0 or cells.max() > last:
                 raise ValueError(f"cells must be 0 to {last}, one for each of pixels")
-            if pixels.min() < 0:
-                raise ValueError("pixels must not be negative")
-            matrix._cells.add(cells.astype(np.int64), pixels.astype(np.int64))
+            matrix._cells.add(cells.astype(np.int64), _counted(pixels))
         return matrix
 
     def __getstate__(self) -> dict[str, Any]:
@@ -435,6 +432,15 @@ def _row_table(
         rows[labels == ignore_index] = num_classes
         beyond = ignore_index + reduce_zero_label  # the label that becomes it
     return rows, beyond
+
+
+def _counted(pixels: NDArray[Any]) -> NDArray[np.int64]:
+    """Numbers of pixels as int64, whose sum does not wrap."""
+    if pixels.size and pixels.min() < 0:
+        raise ValueError("pixels must not be negative")
+    if pixels.sum(dtype=np.float64) >= 2.0**63:
+        raise ValueError("pixels must add up to less than 2^63")
+    return pixels.astype(np.int64)
 
 
 def _in_rows(values: NDArray[Any], contiguous: bool) -> list[NDArray[Any]]:

@@ -26,7 +26,7 @@ from pspfast.images import PictureError
 from pspfast.labels import read_labels
 from pspfast.metrics import ConfusionMatrix
 from pspfast.ops import unpad
-from pspfast.options import workers_option
+from pspfast.options import label_or_none, workers_option
 from pspfast.results import table
 
 if TYPE_CHECKING:
@@ -82,7 +82,16 @@ def paint(labels: NDArray[Any], geometry: Letterbox, painting: Painting) -> NDAr
 
 
 def take_out(canvas: NDArray[np.int32], geometry: Letterbox, way_back: WayBack) -> NDArray[np.int32]:
-    """A mask of the canvas in the picture's size, by one of the rules."""
+    """A mask of the canvas in the picture's size, by one of the rules.
+
+    All of it is -1 where the reference crop leaves nothing of the canvas, which may be where it is not square; the
+    published script ends with an error there.
+    """
+    if way_back == "reference crop":
+        try:
+            geometry.crop("reference")
+        except ValueError:
+            return np.full(geometry.picture, _NOTHING, np.int32)
     if way_back != "half-pixel nearest":
         return unpad(canvas, geometry, rule="exact" if way_back == "exact" else "reference")
     (top, left), (height, width) = geometry.offset, geometry.resized
@@ -139,6 +148,7 @@ def oracle(
     def matrices() -> dict[Painting, ConfusionMatrix]:
         return {painting: ConfusionMatrix(num_classes, ignore_index) for painting in PAINTINGS}
 
+    canvases = list(dict.fromkeys(canvases))
     findings = [Finding(canvas, way, matrices(), matrices()) for canvas in canvases for way in WAYS_BACK]
 
     def evaluate(path: str) -> str:
@@ -166,6 +176,11 @@ def oracle(
     return findings, sorted(failures)
 
 
+_LEGEND = """\
+painted where it is read: a pixel of the canvas has the label that the exact way back takes it for
+painted where it is: it has the label at its centre, which is what the network sees after cv2.resize"""
+
+
 def _tables(findings: Sequence[Finding]) -> str:
     parts = []
     for what, groups in (
@@ -181,7 +196,7 @@ def _tables(findings: Sequence[Finding]) -> str:
         ]
         head = ["canvas", "way back", *(f"painted {painting}" for painting in PAINTINGS)]
         parts.append(f"{what}: mIoU\n\n{table([head, *rows])}")
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, _LEGEND])
 
 
 def _percent(matrix: ConfusionMatrix) -> str:
@@ -195,6 +210,7 @@ def _percent(matrix: ConfusionMatrix) -> str:
     "--canvas", "canvases", type=(int, int), multiple=True, default=CANVASES, metavar="H W", help="Repeatable."
 )
 @click.option("--classes", type=click.Path(), help="File with one class name a line; VOC's 21 if left out.")
+@click.option("--ignore-index", default="255", metavar="LABEL", help="Pixels that do not count; 'none' for none.")
 @workers_option
 @click.option("--quiet", is_flag=True, help="Only the tables, and what failed.")
 @console.handles_errors
@@ -203,6 +219,7 @@ def main(
     split: str | None,
     canvases: tuple[tuple[int, int], ...],
     classes: str | None,
+    ignore_index: str,
     workers: int,
     quiet: bool,
 ) -> int:
@@ -212,18 +229,25 @@ def main(
     half-pixel nearest or another canvas lose. Exit status: 0 done, 1 some labels cannot be used or the exact way back
     lost something, 2 usage.
     """
-    if split is not None:
-        files = [find_labels(ann_dir, name) for name in read_split(split).ids]
-    else:
-        files = sorted(entry.path for entry in os.scandir(ann_dir) if entry.name.lower().endswith(".png"))
-    if not files:
-        raise ValueError(f"{ann_dir}: no label pictures (.png) in this folder")
+    ignored = label_or_none(ignore_index)
     num_classes = len(VOC.classes if classes is None else read_classes(classes))
-    findings, failures = oracle(files, canvases=canvases, num_classes=num_classes, workers=workers, quiet=quiet)
+    files = _label_files(ann_dir) if split is None else [find_labels(ann_dir, name) for name in read_split(split).ids]
+    findings, failures = oracle(
+        files, canvases=canvases, num_classes=num_classes, ignore_index=ignored, workers=workers, quiet=quiet
+    )
     for failure in failures:
         console.tell(failure)
     if len(failures) == len(files):
         console.tell("no label picture could be used")
+        return console.SOME_FAILED
+    some = findings[0]  # every finding is of the same labels
+    counted = some.pictures["where it is"] + some.scaled_down["where it is"]
+    if counted.invalid_labels:
+        console.tell(
+            f"{counted.invalid_labels:,} pixels are labelled as none of {num_classes} classes; they do not count"
+        )
+    if not counted.areas().truth.any():
+        console.tell("no pixel is labelled as a class")
         return console.SOME_FAILED
     console.report(_tables(findings))
     lost = [
@@ -234,3 +258,17 @@ def main(
     for height, width in lost:
         console.tell(f"the exact way back loses pixels in a canvas of {height}x{width}; please report this")
     return console.SOME_FAILED if failures or lost else console.DONE
+
+
+def _label_files(folder: str) -> list[str]:
+    """All label pictures of a folder; hidden files, as macOS puts beside others, are none."""
+    with os.scandir(folder) as entries:
+        files = [entry for entry in entries if entry.name.lower().endswith(".png") and not entry.name.startswith(".")]
+        paths = sorted(entry.path for entry in files if entry.is_file())
+    if not paths:
+        raise ValueError(f"{folder}: no label pictures (.png) in this folder")
+    return paths
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m pspfast.oracle")

@@ -1,0 +1,5 @@
+"""``python -m pspfast``: the command ``pspfast`` where it is not on the path."""
+
+from pspfast.cli import main
+
+main(prog_name="python -m pspfast")
