@@ -196,9 +196,14 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
     labelled_otherwise.entries["p04"] = entry("p04", {(0, 0): 5})
     with pytest.raises(ValueError, match="different labels for 1 of 40 pictures, p04 among them"):
         compare(one, side(tmp_path, "b", labelled_otherwise))
-    renamed = replace(ledger(1, 0.9), subject=Subject(("a", "b", "c")))
-    with pytest.raises(ValueError, match=r"3 classes \(road, sky, tree\), .* has 3 classes \(a, b, c\): they cannot"):
+    renamed = replace(ledger(1, 0.9), subject=Subject(("road", "b", "tree")))
+    with pytest.raises(ValueError, match=r"class 1 is 'sky' in .*a and 'b' in .*c: they cannot be compared"):
         compare(one, side(tmp_path, "c", renamed))
+    more = replace(ledger(1, 0.9), subject=Subject((*CLASSES, "sea")))
+    with pytest.raises(
+        ValueError, match=r"3 classes \(road, sky, tree\), .* has 4 classes \(road, sky, tree, ...\): they"
+    ):
+        compare(one, side(tmp_path, "c", more))
     other = {f"q{name}": replace(value, name=f"q{name}") for name, value in ledger(1, 0.9).entries.items()}
     with pytest.raises(ValueError, match="no picture in common"):
         compare(one, side(tmp_path, "d", Ledger(Subject(CLASSES), other)))

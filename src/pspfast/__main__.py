@@ -2,4 +2,5 @@
 
 from pspfast.cli import main
 
-main(prog_name="python -m pspfast")
+if __name__ == "__main__":
+    main(prog_name="python -m pspfast")

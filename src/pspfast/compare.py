@@ -141,7 +141,7 @@ def compare(first: Side, second: Side, *, resamples: int = 2000, seed: int = 0) 
     if resamples < 0:
         raise ValueError(f"resamples must be 0 or more, got {resamples}")
     if first.classes and second.classes and first.classes != second.classes:
-        raise ValueError(f"{_classes_of(first)}, {_classes_of(second)}: they cannot be compared")
+        raise ValueError(_classes_differ(first, second))
     only_first: tuple[str, ...] = ()
     only_second: tuple[str, ...] = ()
     if first.pictures and second.pictures:
@@ -182,6 +182,18 @@ def compare(first: Side, second: Side, *, resamples: int = 2000, seed: int = 0) 
 def _classes_of(side: Side) -> str:
     some = ", ".join(side.classes[:3]) + ", ..." * (len(side.classes) > 3)
     return f"{side.name} has {len(side.classes)} classes ({some})"
+
+
+def _classes_differ(first: Side, second: Side) -> str:
+    if len(first.classes) != len(second.classes):
+        return f"{_classes_of(first)}, {_classes_of(second)}: they cannot be compared"
+    index = next(
+        index for index, names in enumerate(zip(first.classes, second.classes, strict=True)) if len({*names}) > 1
+    )
+    return (
+        f"class {index} is {first.classes[index]!r} in {first.name} and {second.classes[index]!r} in {second.name}: "
+        "they cannot be compared"
+    )
 
 
 def _only_in(side: Side, names: tuple[str, ...]) -> list[str]:
