@@ -327,3 +327,22 @@ def test_command_refuses(tmp_path: Path, arguments: tuple[str, ...], reason: str
     places = {name: tmp_path / name for name in ("a", "junk", "json", "split")}
     done = run(*(argument.format(**places) for argument in arguments))
     assert done.returncode == 2 and reason in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"intersection": 10**9}, "intersection beyond its truth"),
+        ({"truth": 1.7}, "1.7 is no number of pixels"),
+        ({"predicted": -5}, "-5 is no number of pixels"),
+        ({"class": 5}, "5 is not text"),
+    ],
+)
+def test_a_result_with_counts_that_cannot_be_is_refused(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    matrix = ConfusionMatrix(3)
+    matrix.update(np.array([[0, 1]]), np.array([[0, 0]]))
+    fields = json.loads(Result.of(matrix, CLASSES, 1).to_json())
+    fields["classes"][0] |= change
+    (tmp_path / "r.json").write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match=reason):
+        Result.read(tmp_path / "r.json")

@@ -322,6 +322,8 @@ def _subject_from_line(path: str, line: bytes) -> Subject:
     try:
         if not isinstance(fields["classes"], list):
             raise TypeError(f"classes must be a list, got {fields['classes']!r}")
+        if fields["ignore_index"] is not None and type(fields["ignore_index"]) is not int:
+            raise TypeError(f"ignore_index must be a label or null, got {fields['ignore_index']!r}")
         return Subject(tuple(map(str, fields["classes"])), fields["ignore_index"], fields["geometry"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: its first line is damaged: {error}") from error

@@ -164,24 +164,24 @@ class Result:
             OSError: it cannot be read.
             ValueError: it is not a result; the text names the file.
         """
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
+        with open(path, "rb") as file:
+            data = file.read()
         try:
-            fields = json.loads(text)
+            fields = json.loads(data)
             if fields["format"] != _FORMAT or fields["version"] != _VERSION:
                 raise ValueError(f"format {fields['format']!r} of version {fields['version']}")
-            areas = [[one[key] for one in fields["classes"]] for key in ("intersection", "truth", "predicted")]
+            areas = _areas_from_fields(fields["classes"])
             pixels = fields["pixels"]
             return cls(
-                tuple(one["class"] for one in fields["classes"]),
-                Areas(*(np.array(values, np.int64) for values in areas)),
-                fields["pictures"],
-                pixels["ignored"],
-                pixels["invalid_labels"],
-                pixels["invalid_predictions"],
-                tuple((one["name"], one["reason"]) for one in fields["left_out"]),
-                tuple((one["name"], one["remark"]) for one in fields["remarks"]),
-                tuple(fields["strays"]),
+                tuple(_text(one["class"]) for one in fields["classes"]),
+                areas,
+                _count(fields["pictures"]),
+                _count(pixels["ignored"]),
+                _count(pixels["invalid_labels"]),
+                _count(pixels["invalid_predictions"]),
+                tuple((_text(one["name"]), _text(one["reason"])) for one in fields["left_out"]),
+                tuple((_text(one["name"]), _text(one["remark"])) for one in fields["remarks"]),
+                tuple(map(_text, fields["strays"])),
                 tuple(fields["source"].items()),
             )
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -233,6 +233,27 @@ def _rounded(value: float) -> float:
 
 def _percent(value: float) -> str:
     return str(_rounded(value))
+
+
+def _areas_from_fields(classes: Sequence[dict[str, Any]]) -> Areas:
+    """Counts that can be: an intersection is no more than what it is the intersection of."""
+    for one in classes:
+        if _count(one["intersection"]) > min(_count(one["truth"]), _count(one["predicted"])):
+            raise ValueError(f"class {one['class']!r} has an intersection beyond its truth or predicted pixels")
+    keys = ("intersection", "truth", "predicted")
+    return Areas(*(np.array([one[key] for one in classes], np.int64) for key in keys))
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is no number of pixels or pictures")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
 
 
 def _or_none(value: float) -> float | None:
