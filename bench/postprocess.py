@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 CLASSES = counting.CLASSES
 MASK_BYTES = 500 * 500 * 4
+_MASKS_IN_TURN = 150
 
 
 def masks(voc: Path | None) -> dict[str, tuple[NDArray[np.int32], NDArray[np.uint8]]]:
@@ -90,6 +91,28 @@ def counting_rows(case: str, mask: NDArray[np.int32], target: NDArray[np.uint8],
     times = time_in_turns(contenders, rounds=rounds, seconds=0.03)
     size = crop.size * crop.itemsize + target.nbytes
     return rows_of(f"Counting, one thread, {case}", times, dict.fromkeys(contenders, size))
+
+
+def memory_rows(mask: NDArray[np.int32], target: NDArray[np.uint8], rounds: int) -> list[Row]:
+    """Counting and reading where every mask comes from memory: more of them in turn than caches hold."""
+    copies = [(mask.copy(), target.copy()) for _ in range(_MASKS_IN_TURN)]
+    box, matrix = pspfast.Letterbox.fit(target.shape, mask.shape), pspfast.ConfusionMatrix(CLASSES)
+    (top, _), (height, _) = box.crop()
+    wanted = counting.bincount(mask, target, box)
+
+    def count() -> None:
+        for one, labels in copies:
+            matrix.update_letterboxed(one, labels, box)
+
+    def read() -> list[Any]:
+        return [(one[top : top + height].max(), labels.max()) for one, labels in copies]
+
+    count()
+    if not np.array_equal(matrix.counts, _MASKS_IN_TURN * wanted):
+        raise SystemExit("counts of masks in turn differ from bincount; not timed")
+    times = time_in_turns({"update_letterboxed": count, "reading (NumPy maxima)": read}, rounds=rounds, seconds=0.01)
+    size = _MASKS_IN_TURN * (height * mask.shape[1] * mask.itemsize + target.nbytes)
+    return rows_of(f"Counting from memory, one thread, {_MASKS_IN_TURN} real masks", times, dict.fromkeys(times, size))
 
 
 def unpad_rows(mask: NDArray[np.int32], target: NDArray[np.uint8], rounds: int) -> list[Row]:
@@ -197,6 +220,7 @@ def main() -> None:
         cases = masks(voc)
         table += [row for case, pair in cases.items() for row in counting_rows(case, *pair, options.rounds or 15)]
         if voc is not None:
+            table += memory_rows(*cases["a real mask"], options.rounds or 15)
             table += unpad_rows(*cases["a real mask, picture of 640x480"], options.rounds or 15)
     if options.part in ("command", "both") and voc is not None:
         for name in ("torch", "mmcv"):
