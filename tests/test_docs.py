@@ -18,12 +18,19 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 MODULES = sorted(module.name for module in pkgutil.walk_packages(pspfast.__path__, "pspfast."))
 INTEGRATIONS = {"pspfast.integrations.mmsegmentation": "mmseg", "pspfast.integrations.torchmetrics": "torchmetrics"}
+# Module -> the library that it, or its example, needs.
+NEEDED = INTEGRATIONS | {
+    "pspfast.export.mmseg_models": "torch",
+    "pspfast.export.models": "torch",
+    "pspfast.export.simplifying": "onnxsim",
+    "pspfast.export.wrapping": "torch",
+}
 
 
 @pytest.mark.parametrize("name", ["pspfast", *MODULES])
 def test_docstring_examples(name: str) -> None:
-    if name in INTEGRATIONS:
-        pytest.importorskip(INTEGRATIONS[name], reason=f"not installed: {INTEGRATIONS[name]}, see docs/integrations.md")
+    if name in NEEDED:
+        pytest.importorskip(NEEDED[name], reason=f"not installed: {NEEDED[name]}")
     results = doctest.testmod(importlib.import_module(name))
     assert results.failed == 0
     assert results.attempted > 0 or name not in INTEGRATIONS
@@ -31,7 +38,7 @@ def test_docstring_examples(name: str) -> None:
 
 def test_there_are_docstring_examples() -> None:
     finder = doctest.DocTestFinder(exclude_empty=True)
-    own = [name for name in MODULES if name not in INTEGRATIONS]
+    own = [name for name in MODULES if name not in NEEDED]
     found = [test for name in own for test in finder.find(importlib.import_module(name)) if test.examples]
     assert len(found) >= 6
 
@@ -45,7 +52,7 @@ def test_readme_snippet(shared_data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "CHANGELOG.md", "docs/architecture.md", "docs/integrations.md", "docs/metrics.md", "docs/scoring.md"],
+    ["README.md", "CHANGELOG.md", "docs/architecture.md", "docs/export.md", "docs/integrations.md", "docs/metrics.md", "docs/scoring.md"],
 )
 def test_links_inside_the_tree_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text()

@@ -13,6 +13,10 @@ __all__ = ["main"]
 
 # Name -> where its command is, and what it does; told here so that --help imports none of them.
 _STAGES = {
+    "export": ("pspfast.export.export_command", "A checkpoint to ONNX files."),
+    "simplify": ("pspfast.export.simplify_command", "An ONNX file, simplified and checked."),
+    "verify": ("pspfast.export.verify_command", "Two models, pixel by pixel: PyTorch and ONNX."),
+    "doctor": ("pspfast.export.doctor_command", "What a compiler will not like in an ONNX file; mends pools."),
     "preprocess": ("pspfast.preprocess", "Pictures to the bins a network reads."),
     "get-info": ("pspfast.get_info", "The info files of the published guide."),
     "postprocess": ("pspfast.postprocess", "Dumped masks to scores."),

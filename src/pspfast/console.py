@@ -13,6 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, ParamSpec, TextIO
 
+from pspfast.extras import MissingExtra
 from pspfast.files import OutputError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "CONTEXT_SETTINGS",
     "DONE",
     "INTERRUPTED",
+    "MISSING",
     "SOME_FAILED",
     "USAGE",
     "Progress",
@@ -32,8 +34,9 @@ __all__ = [
     "tell",
 ]  # fmt: skip
 
-DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit statuses; 130 is what shells give a command stopped with Ctrl-C."""
+DONE, SOME_FAILED, USAGE, MISSING, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit statuses; ``MISSING`` is for a tool or library that is not installed, 130 what shells give a command stopped
+with Ctrl-C."""
 
 CONTEXT_SETTINGS: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
@@ -57,6 +60,9 @@ def handles_errors(command: Callable[P, int]) -> Callable[P, None]:
         except OutputError as error:
             tell(str(error))
             status = SOME_FAILED
+        except MissingExtra as error:
+            tell(str(error))
+            status = MISSING
         except (OSError, ValueError, RuntimeError) as error:
             tell(_sentence(error))
             status = USAGE
