@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from pspfast.export.capture import captured
+from pspfast.export.capture import captured, first_line
 
 
 def test_nothing_gets_out(capfd: pytest.CaptureFixture[str]) -> None:
@@ -60,3 +60,8 @@ def test_closed_streams_do_no_harm() -> None:
     code = "from pspfast.export.capture import captured\nwith captured('it'): print('x')\nprint('after')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "after\n"
+
+
+@pytest.mark.parametrize(("text", "line"), [("\n a\nb", "a"), ("", "ValueError"), (" \n", "ValueError")])
+def test_the_first_line_is_never_empty(text: str, line: str) -> None:
+    assert first_line(ValueError(text)) == line

@@ -550,3 +550,10 @@ def test_error_for_other_modules() -> None:
     error = checkpoints.CheckpointError("x.pth", "lacks backbone.stem.0.weight")
     assert isinstance(error, OSError)
     assert (error.filename, error.strerror) == ("x.pth", "lacks backbone.stem.0.weight")
+
+
+def test_a_name_that_is_not_utf_8(save: Save, tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.pth")
+    os.rename(save({"state_dict": WEIGHTS}), path)
+    with pytest.raises(checkpoints.CheckpointError, match="not UTF-8"):
+        load_checkpoint(path)

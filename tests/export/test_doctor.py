@@ -768,10 +768,10 @@ def test_outputs_that_cannot_be_written(old_file: str, tmp_path: Path) -> None:
     assert done.exit_code == 1 and f"cannot write {tmp_path}/no/f.onnx" in done.output
 
 
-def test_without_onnx(old_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnx(old_file: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert doctor(old_file).exit_code == 1  # it is needed to repair only
-    done = doctor(old_file, "--fix", "/nowhere/f.onnx")
+    done = doctor(old_file, "--fix", str(tmp_path / "f.onnx"))
     assert done.exit_code == 3 and "pspfast[export]" in done.output
     monkeypatch.setitem(sys.modules, "onnx", None)
     done = doctor(old_file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from click.testing import CliRunner  # noqa: E402
 import pspfast  # noqa: E402
 from pspfast.cli import main  # noqa: E402
 from pspfast.datasets import VOC  # noqa: E402
-from pspfast.export import graphs  # noqa: E402
+from pspfast.export import exporting, graphs  # noqa: E402
 from pspfast.export.exporting import export  # noqa: E402
 from pspfast.export.metadata import read_metadata  # noqa: E402
 from pspfast.export.models import PSPNet, random_pspnet  # noqa: E402
@@ -201,6 +202,7 @@ def test_classes_are_vocs_where_nobody_tells(checkpoint: str, tmp_path: Path) ->
     ("options", "message"),
     [
         ({"shape": (0, 10)}, "positive height and width"),
+        ({"shape": (10**20, 1)}, "no more than 100,000,000 pixels"),
         ({"batch": (0,)}, "batches must be positive"),
         ({"opset": 10}, "opset must be 11 to 17"),
         ({"logits": True, "layout": "nhw"}, "scores have neither"),
@@ -259,6 +261,94 @@ def test_the_guides_line_verifies(checkpoint: str, tmp_path: Path) -> None:
     assert invoke("--checkpoint", checkpoint, "--output-file", path, *picked[:2]).exit_code == 2
 
 
+def test_show_draws_the_picture_of_the_guides_line(checkpoint: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(picture(shape=(80, 100))[0]).save(tmp_path / "a.png")
+    options = ["--checkpoint", checkpoint, "--shape", "96", "104", "--output-file", str(tmp_path / "m.onnx")]
+    picked = ["--input-img", str(tmp_path / "a.png"), "--show"]
+    assert invoke(*options, *picked).exit_code == 2, "without --verify"
+    done = invoke(*options, *picked, "--verify")
+    assert done.exit_code == 0, done.output
+    assert os.listdir(tmp_path / "m_verify") == ["a.png"]
+
+
+def test_a_picture_that_is_not_there_is_told_before_the_work(checkpoint: str, tmp_path: Path) -> None:
+    options = ["--checkpoint", checkpoint, "--output-file", str(tmp_path / "m.onnx")]
+    done = invoke(*options, "--verify", "--input-img", str(tmp_path / "a.png"))
+    assert done.exit_code == 2 and "a.png" in done.stderr and "reading" not in done.stderr
+
+
+def test_half_precision_verifies_by_its_own_budget(checkpoint: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "m.onnx")
+    done = invoke("--checkpoint", checkpoint, "--shape", "96", "104", "--output-file", path, "--fp16", "--verify")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"[1-9]\d* of 39,936 differ", done.stdout), "the default budget would have done"
+
+
+def test_batches_after_an_equals_sign(checkpoint: str, tmp_path: Path) -> None:
+    options = ["--checkpoint", checkpoint, "--shape", "64", "64", "--output-file", str(tmp_path / "m.onnx")]
+    assert invoke("--batch=1", "2", *options).exit_code == 0
+    assert sorted(os.listdir(tmp_path)) == ["m_bs1.onnx", "m_bs2.onnx"]
+
+
+@pytest.mark.parametrize("batch", [(4,), (4, 1)])
+def test_nothing_is_written_before_the_comparison(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: tuple[int, ...]
+) -> None:
+    labels = exporting._labels
+    monkeypatch.setattr(exporting, "_labels", lambda *args, **options: (labels(*args, **options) + 1) % 21)
+    with pytest.raises(RuntimeError, match=r"m.onnx: the exported model labels 0\.0"):
+        export(checkpoint, str(tmp_path / "m.onnx"), shape=(64, 64), batch=batch)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_into_a_stream_stands_alone_there(checkpoint: str) -> None:
+    command = [sys.executable, "-m", "pspfast", "export", "--checkpoint", checkpoint, "--shape", "64", "64"]
+    done = subprocess.run([*command, "--output-file=/dev/stdout"], capture_output=True, check=True)
+    model = onnx.ModelProto.FromString(done.stdout)
+    onnx.checker.check_model(model, full_check=True)
+    assert b"/dev/stdout: batch 1, " in done.stderr and b" 0.0 MB" not in done.stderr
+    for wrong in (["--verify"], ["--batch", "1", "2"]):
+        done = subprocess.run([*command, "--output-file=/dev/stdout", *wrong], capture_output=True, check=False)
+        assert (done.returncode, done.stdout) == (2, b"") and b"/dev/stdout" in done.stderr
+
+
+def test_names_that_are_wrong_in_the_checkpoint_can_be_given(network: PSPNet, tmp_path: Path) -> None:
+    checkpoint = save(network, tmp_path / "a.pth", CLASSES=["one", "two"])
+    (tmp_path / "names.txt").write_text("".join(f"c{i}\n" for i in range(21)))
+    options = ["--checkpoint", checkpoint, "--shape", "64", "64", "--output-file", str(tmp_path / "m.onnx")]
+    refused = invoke(*options)
+    assert refused.exit_code == 2 and "21 classes apart, 2 are named" in refused.stderr
+    assert "--classes" in refused.stderr
+    done = invoke(*options, "--classes", str(tmp_path / "names.txt"), "--verify")
+    assert done.exit_code == 0, done.output
+    found = read_metadata(graphs.load(tmp_path / "m.onnx"))
+    assert found is not None and found.classes[20] == "c20"
+
+
+def test_scores_for_a_threshold_are_refused(tmp_path: Path) -> None:
+    checkpoint = save(random_pspnet(18, 1, width=8), tmp_path / "a.pth")
+    done = invoke("--checkpoint", checkpoint, "--shape", "64", "64", "--output-file", str(tmp_path / "m.onnx"))
+    assert done.exit_code == 2 and "one channel of scores" in done.stderr
+
+
+def test_what_onnx_runtime_refuses_is_told(checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ort.capi.onnxruntime_pybind11_state.Fail("no memory for this\nat line 5")
+
+    monkeypatch.setattr(ort, "InferenceSession", fail)
+    done = invoke("--checkpoint", checkpoint, "--shape", "64", "64", "--output-file", str(tmp_path / "m.onnx"))
+    assert done.exit_code == 2 and "no memory for this" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_does_not_replace_the_checkpoint(network: PSPNet, tmp_path: Path) -> None:
+    checkpoint = save(network, tmp_path / "a_bs1.pth")
+    with pytest.raises(ValueError, match=r"a_bs1\.pth is what this command reads"):
+        export(checkpoint, str(tmp_path / "a.pth"), batch=(1, 2))
+
+
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     for name, content in (("empty.pth", b""), ("text.pth", b"hello\n" * 100)):
         (tmp_path / name).write_bytes(content)
@@ -280,12 +370,17 @@ def test_another_architecture_is_refused(tmp_path: Path) -> None:
     assert done.exit_code == 2 and "SegFormer" in done.stderr and "--config" in done.stderr
 
 
-@pytest.mark.parametrize("where", ["missing/m.onnx", "folder"])
+@pytest.mark.parametrize("where", ["missing/m.onnx", "folder", "folder/"])
 def test_an_output_that_cannot_be_written_is_told_before_the_work(checkpoint: str, tmp_path: Path, where: str) -> None:
     (tmp_path / "folder").mkdir()
-    done = invoke("--checkpoint", checkpoint, "--output-file", str(tmp_path / where))
-    assert done.exit_code == 1 and f"cannot write {tmp_path / where}" in done.stderr
+    done = invoke("--checkpoint", checkpoint, "--output-file", f"{tmp_path}/{where}")
+    assert done.exit_code == 1 and f"cannot write {tmp_path}/{where}" in done.stderr
     assert "reading" not in done.stderr
+
+
+def test_an_output_without_a_name_is_refused_before_the_work(checkpoint: str) -> None:
+    done = invoke("--checkpoint", checkpoint, "--output-file", "")
+    assert done.exit_code == 1 and "empty name" in done.stderr and "reading" not in done.stderr
 
 
 def test_the_checkpoint_is_not_replaced(checkpoint: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +195,27 @@ def test_the_input_is_not_replaced(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["simplify", str(tmp_path / "m.onnx"), str(tmp_path / "m.onnx")])
     assert done.exit_code == 2
     assert "is what this command reads" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"), [(".", "is a folder"), ("missing/s.onnx", "no folder"), ("", "empty name")]
+)
+def test_an_output_that_cannot_be_written_is_told_first(tmp_path: Path, output: str, reason: str) -> None:
+    done = CliRunner().invoke(main, ["simplify", str(tmp_path / "none.onnx"), output and f"{tmp_path}/{output}"])
+    assert done.exit_code == 1 and reason in done.stderr
+
+
+def test_a_model_into_a_stream_stands_alone_there(tmp_path: Path) -> None:
+    graphs.save(doubled_resize(), tmp_path / "m.onnx")
+    command = [
+        sys.executable,
+        "-m",
+        "pspfast",
+        "simplify",
+        str(tmp_path / "m.onnx"),
+        "/dev/stdout",
+        "--input-shape=1,3,4,5",
+    ]
+    done = subprocess.run(command, capture_output=True, check=True)
+    onnx.checker.check_model(onnx.ModelProto.FromString(done.stdout), full_check=True)
+    assert b"before  after" in done.stderr

@@ -370,6 +370,9 @@ def test_mismatches_are_refused() -> None:
         verify(graph(), graph(), checkpoint="x.pth")
     with pytest.raises(ValueError, match="does not say what it was exported from"):
         verify(graph())
+    with pytest.raises(FileNotFoundError, match=r"says that it is from it.*--checkpoint") as caught:
+        verify(tagged(graph(), checkpoint="moved.pth"))
+    assert caught.value.filename == "moved.pth"
 
 
 def test_graphs_of_another_kind_are_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO, TextIO
 
-__all__ = ["captured"]
+__all__ = ["captured", "first_line"]
 
 _MOST_LINES = 30  # torch lists its whole graph, 650 lines for a ResNet-50
 
@@ -41,6 +41,16 @@ def captured(what: str) -> Iterator[None]:
                 left_out = f", the last {_MOST_LINES} of {len(lines)} lines" * (len(lines) > _MOST_LINES)
                 console.tell("\n".join([f"{what} printed{left_out}:", *(f"  {one}" for one in lines[-_MOST_LINES:])]))
             raise
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what a library says went wrong; the error's class if it says nothing.
+
+    Example:
+        >>> first_line(RuntimeError("no memory\\nframe #0: ...")), first_line(KeyError())
+        ('no memory', 'KeyError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pspfast.export import known
+from pspfast.export.capture import first_line
 from pspfast.export.download import Hashes, download, hashes_of
 from pspfast.extras import need
 
@@ -206,7 +207,7 @@ def _load_trusted(torch: Any, path: str, *, zipped: bool) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # the code of the file itself may raise anything
-        raise CheckpointError(path, f"trusted, but loading it fails: {_first_line(error)}") from error
+        raise CheckpointError(path, f"trusted, but loading it fails: {first_line(error)}") from error
 
 
 def _needs_trust(wanted: list[str], error: Exception) -> str:
@@ -214,7 +215,7 @@ def _needs_trust(wanted: list[str], error: Exception) -> str:
         what = f"it asks for {', '.join(wanted)}"
     else:
         said = _SAID.search(str(error))
-        what = said[1].strip().rstrip(".") if said else _first_line(error)
+        what = said[1].strip().rstrip(".") if said else first_line(error)
     return (
         f"has more in it than weights: {what}, and loading that can run any code; if you know where the file is from, "
         "allow it with --trust-checkpoint (trust=True)"
@@ -232,11 +233,7 @@ def _unsafe_globals(torch: Any, path: str, error: Exception, *, zipped: bool) ->
 
 
 def _damaged(path: str, error: Exception) -> CheckpointError:
-    return CheckpointError(path, f"is a damaged or cut off checkpoint ({type(error).__name__}: {_first_line(error)})")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return CheckpointError(path, f"is a damaged or cut off checkpoint ({type(error).__name__}: {first_line(error)})")
 
 
 def _a(value: object) -> str:
@@ -252,6 +249,10 @@ def _check_kind(path: str) -> bool:
         raise CheckpointError(path, error.strerror or str(error)) from error
     if not head:
         raise CheckpointError(path, "is empty")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(path, "has a name that is not UTF-8, which PyTorch cannot open; rename it") from None
     if head.startswith(b"PK"):
         _check_archive(path)
         return True
@@ -269,7 +270,7 @@ def _check_archive(path: str) -> None:
             names = [name.partition("/")[2] or name for name in archive.namelist()]
             damaged = _damaged_record(archive)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise CheckpointError(path, f"is a damaged or cut off checkpoint ({_first_line(error)})") from error
+        raise CheckpointError(path, f"is a damaged or cut off checkpoint ({first_line(error)})") from error
     if damaged:
         raise CheckpointError(path, f"is damaged: the record {damaged} is not what was written (CRC)")
     if "constants.pkl" in names or any(name.startswith("code/") for name in names):
@@ -292,7 +293,7 @@ def _check_pickles(path: str) -> None:
                 for _operation in pickletools.genops(file):
                     pass
     except Exception as error:  # genops has no list of its own
-        raise CheckpointError(path, f"is a damaged or cut off checkpoint ({_first_line(error)})") from error
+        raise CheckpointError(path, f"is a damaged or cut off checkpoint ({first_line(error)})") from error
 
 
 def _damaged_record(archive: zipfile.ZipFile) -> str | None:

@@ -54,6 +54,8 @@ def main(model: str, fix: str | None, adaptive: tuple[str, ...], json_file: str 
     or usage, 3 onnx (or, for --fix, onnxruntime) is not installed.
     """
     check_outputs([fix, json_file], [model])
+    if fix is not None:
+        graphs.check_writable(fix)
     loaded = graphs.load(model)
     found = _diagnosed(model, loaded, adaptive)
     console.report(f"{model}\n{_report(found)}")

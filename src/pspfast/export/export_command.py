@@ -10,20 +10,20 @@ import click
 
 from pspfast import console
 from pspfast.datasets import read_classes
-from pspfast.export.exporting import DEFAULT_OPSET, OPSETS
+from pspfast.export.exporting import DEFAULT_OPSET, LEAST_AGREEMENT_HALF, MOST_MARGIN_HALF, OPSETS, export
 from pspfast.options import check_outputs
 
 __all__ = ["main"]
 
 
 class _ManyNumbers(click.Command):
-    """Lets ``--batch 1 16`` stand for ``--batch 1 --batch 16``."""
+    """Lets ``--batch 1 16`` and ``--batch=1 16`` stand for ``--batch 1 --batch 16``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         spread: list[str] = []
         in_batch = False
         for arg in args:
-            in_batch = arg == "--batch" or (in_batch and arg.isdecimal())
+            in_batch = arg == "--batch" or arg.startswith("--batch=") or (in_batch and arg.isdecimal())
             if in_batch and arg.isdecimal() and spread[-1] != "--batch":
                 spread.append("--batch")
             spread.append(arg)
@@ -65,6 +65,7 @@ class _ManyNumbers(click.Command):
 @click.option("--md5", metavar="HEX", help="The same.")
 @click.option("--verify", "is_verified", is_flag=True, help="Then compare with PyTorch, as `pspfast verify` does.")
 @click.option("--input-img", type=click.Path(), metavar="FILE", help="Picture for --verify, in place of noise.")
+@click.option("--show", is_flag=True, help="Draw what --verify compares, in a folder beside the file.")
 @click.option("--quiet", is_flag=True, help="No lines about progress.")
 @console.handles_errors
 def main(
@@ -76,29 +77,33 @@ def main(
     trust_checkpoint: bool,
     is_verified: bool,
     input_img: str | None,
+    show: bool,
     quiet: bool,
     **wishes: Any,
 ) -> int:
     """Write a checkpoint as ONNX files for ATC, TensorRT and ONNX Runtime.
 
     Without a config the network is the project's own PSPNet, whose depth, widths and classes are read from the
-    checkpoint. Each file is compared with PyTorch before it gets its name.
+    checkpoint. What comes out is compared with PyTorch before a file gets its name.
 
     \b
     Known checkpoints:
       pspnet_r50-d8_512x512_20k_voc12aug     pspnet_r101-d8_512x512_20k_voc12aug
       pspnet_r50-d8_512x512_40k_voc12aug     pspnet_r101-d8_512x512_40k_voc12aug
     """
-    from pspfast.export.exporting import export
-
-    if input_img is not None and not is_verified:
-        raise ValueError("--input-img is for --verify, which is not given")
+    if (input_img is not None or show) and not is_verified:
+        raise ValueError(f"{'--show' if show else '--input-img'} is for --verify, which is not given")
+    if input_img is not None and not os.path.isfile(input_img):
+        raise ValueError(f"{input_img}: no such picture")
     if config_argument is not None and config is not None:
         raise ValueError(f"two configs, {config_argument} and {config}; give one")
     config = config or config_argument
     if output_file is None:
         output_file = os.path.splitext(os.path.basename(checkpoint.rstrip("/")))[0] + ".onnx"
-    check_outputs([output_file], [path for path in (checkpoint, config, classes, input_img) if path is not None])
+    is_stream = output_file.startswith("/dev/")
+    if is_stream and is_verified:
+        raise ValueError(f"--verify reads the file again, which {output_file} is not")
+    check_outputs([output_file], [path for path in (classes, input_img) if path is not None])
     names = None if classes is None else read_classes(classes)
     started = time.perf_counter()
 
@@ -108,23 +113,35 @@ def main(
 
     files = export(checkpoint, output_file, config=config, classes=names, trust=trust_checkpoint, step=step, **wishes)
     for file in files:
-        size = os.path.getsize(file.path) / 1e6
         batch = "any batch" if file.batch is None else f"batch {file.batch}"
         same = "" if file.agreement is None else f", {file.agreement:.4%} of the pixels of noise as PyTorch labels them"
-        console.report(f"{file.path}: {batch}, {file.operators} operators, {size:.1f} MB{same}")
+        # A model that goes to standard output is the result there.
+        (console.tell if is_stream else console.report)(
+            f"{file.path}: {batch}, {file.operators} operators, {file.size / 1e6:.1f} MB{same}"
+        )
     complaints: list[str] = []
     if is_verified:
-        from pspfast.export.verification import MAX_MARGIN, MIN_AGREEMENT, verify
+        from pspfast.export.verification import MAX_MARGIN, MIN_AGREEMENT, Debug, verify
 
+        budget = (LEAST_AGREEMENT_HALF, MOST_MARGIN_HALF) if wishes["fp16"] else (MIN_AGREEMENT, MAX_MARGIN)
+        folder = os.path.splitext(files[0].path)[0] + "_verify"
         step(f"comparing {files[0].path} with PyTorch")
         images = () if input_img is None else (input_img,)
         found = verify(
-            files[0].path, checkpoint=checkpoint, config=config, trust=trust_checkpoint, images=images, quiet=quiet
+            files[0].path,
+            checkpoint=checkpoint,
+            config=config,
+            trust=trust_checkpoint,
+            images=images,
+            debug=Debug(folder, all=True) if show else None,
+            quiet=quiet,
         )
         console.report(str(found))
-        complaints = found.complaints(MIN_AGREEMENT, MAX_MARGIN)
+        complaints = found.complaints(*budget)
         for complaint in complaints:
             console.tell(complaint)
+        if found.sheets:
+            step(f"{len(found.sheets)} drawn in {folder}")
     step(f"done; peak memory {console.peak_memory() / 1e9:.2f} GB")
     return console.SOME_FAILED if complaints else console.DONE
 

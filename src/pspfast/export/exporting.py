@@ -10,21 +10,26 @@ import numpy as np
 
 import pspfast
 from pspfast.export import graphs
+from pspfast.export.capture import first_line
 from pspfast.export.metadata import ModelMetadata, write_metadata
 from pspfast.export.simplifying import fixed_shapes, simplify
 from pspfast.export.tracing import INPUT, OUTPUT, halve, trace
 from pspfast.extras import need
-from pspfast.files import OutputError
+from pspfast.images import MAX_PIXELS
+from pspfast.options import check_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from pspfast.export.metadata import InputKind, Layout, Pooling
     from pspfast.export.networks import Network
 
-__all__ = ["DEFAULT_OPSET", "OPSETS", "Exported", "OutputType", "export", "file_for_batch"]
+__all__ = [
+    "DEFAULT_OPSET", "LEAST_AGREEMENT_HALF", "MOST_MARGIN_HALF", "OPSETS", "Exported", "OutputType", "export",
+    "file_for_batch",
+]  # fmt: skip
 
 OutputType = Literal["int64", "int32"]
 
@@ -34,7 +39,9 @@ OPSETS = range(11, 18)
 """What PyTorch's exporter and ATC both know."""
 
 # Runtimes add up in other orders, so undecided pixels flip: 0.01 % of them, and 0.7 % in half precision.
-_LEAST_AGREEMENT, _LEAST_AGREEMENT_HALF = 0.9995, 0.97
+_LEAST_AGREEMENT = 0.9995
+LEAST_AGREEMENT_HALF, MOST_MARGIN_HALF = 0.97, 0.2
+"""Share of pixels of a half-precision file that must be labelled as in PyTorch, and how decided the others may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +52,15 @@ class Exported:
         path: of the file.
         batch: pictures it takes at once, ``None`` for any number.
         operators: nodes in it.
+        size: of the file, in bytes.
         agreement: share of pixels labelled as PyTorch does, on seeded noise; ``None`` for batches above 1,
-            which are the same graph.
+            which are the same graph; that one is compared if no other file is asked for.
     """
 
     path: str
     batch: int | None
     operators: int
+    size: int
     agreement: float | None
 
 
@@ -87,7 +96,7 @@ def export(
     md5: str | None = None,
     step: Callable[[str], None] = lambda _: None,
 ) -> list[Exported]:
-    """Write a checkpoint as ONNX, each file compared with PyTorch before it gets its name.
+    """Write a checkpoint as ONNX; what comes out is compared with PyTorch before a file gets its name.
 
     Args:
         checkpoint: a path, a URL or a known name, see :func:`pspfast.export.checkpoints.load_checkpoint`.
@@ -112,7 +121,7 @@ def export(
         step: is told what is being done.
 
     Returns:
-        The files; the one for any number of pictures first.
+        The files: the one for any number of pictures first, then by batch.
 
     Raises:
         CheckpointError: not a checkpoint, or not of this network.
@@ -126,12 +135,19 @@ def export(
         need(library)
     _check(shape, batch, opset, logits=logits, output_type=output_type, layout=layout)
     files = _files(output_file, batch, dynamic_batch)
-    _check_writable(files.values())
+    check_outputs(files.values(), [checkpoint] if config is None else [checkpoint, config])
+    for path in files.values():
+        graphs.check_writable(path)
     from pspfast.export.networks import load_network  # torch, through and through
     from pspfast.export.wrapping import Deployed
 
     step(f"reading {checkpoint}")
     network = load_network(checkpoint, config, classes=classes, trust=trust, sha256=sha256, md5=md5)
+    if network.classes and len(network.classes) != network.num_classes:
+        raise ValueError(
+            f"{checkpoint}: the network tells {network.num_classes} classes apart, {len(network.classes)} are named; "
+            "say how they are called (--classes)"
+        )
     network.prepare(shape, pooling)
     metadata = _metadata(network, checkpoint, shape, input, layout, pooling, logits=logits)
     kind = None if logits else getattr(torch, output_type)
@@ -154,8 +170,10 @@ def export(
         step("converting to half precision")
         model = halve(model, keep=(INPUT,) * (input == "float32") + (OUTPUT,) * logits)
 
+    least = LEAST_AGREEMENT_HALF if fp16 else _LEAST_AGREEMENT
     written = []
-    for number, path in files.items():
+    # Sixteen pictures at once would need the memory of sixteen: one is compared, first of all.
+    for number in files if {None, 1} & files.keys() else [1, *files]:
         step(f"simplifying for {'any batch' if number is None else f'batch {number}'}")
         shapes = None if number is None else fixed_shapes(model, number)
         simple = simplify(model, shapes, compare=False)  # with PyTorch instead, which sees more
@@ -163,14 +181,14 @@ def export(
         agreement = None
         if number in (None, 1):
             agreement = float(np.mean(_labels(simple, example.numpy(), logits=logits) == expected))
-            least = _LEAST_AGREEMENT_HALF if fp16 else _LEAST_AGREEMENT
             if agreement < least:
                 raise RuntimeError(
-                    f"{path}: the exported model labels {agreement:.4%} of the pixels as PyTorch does, "
+                    f"{output_file}: the exported model labels {agreement:.4%} of the pixels as PyTorch does, "
                     f"{least:.2%} were expected; it is not written. Please report this"
                 )
-        graphs.save(simple, path)
-        written.append(Exported(path, number, len(simple.graph.node), agreement))
+        if number in files:
+            graphs.save(simple, files[number])
+            written.append(Exported(files[number], number, len(simple.graph.node), simple.ByteSize(), agreement))
     return written
 
 
@@ -179,6 +197,8 @@ def _check(
 ) -> None:
     if min(shape) < 1:
         raise ValueError(f"shape must be a positive height and width, got {shape}")
+    if shape[0] * shape[1] > MAX_PIXELS:
+        raise ValueError(f"shape must have no more than {MAX_PIXELS:,} pixels, got {shape[0]} x {shape[1]}")
     if any(number < 1 for number in batch):
         raise ValueError(f"batches must be positive, got {list(batch)}")
     if opset not in OPSETS:
@@ -189,25 +209,12 @@ def _check(
 
 def _files(path: str, batch: Sequence[int], dynamic: bool) -> dict[int | None, str]:
     """Batch -> file."""
-    numbers: list[int | None] = [None] * dynamic + list(dict.fromkeys(batch)) or [1]
+    numbers: list[int | None] = [None] * dynamic + sorted(set(batch)) or [1]
     if len(numbers) == 1:
         return {numbers[0]: path}
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"{path} is no place for {len(numbers)} files; give the name of a file")
     return {number: path if number is None else file_for_batch(path, number) for number in numbers}
-
-
-def _check_writable(paths: Iterable[str]) -> None:
-    """Before minutes of work, not after."""
-    for path in paths:
-        folder = os.path.dirname(os.path.abspath(path))
-        try:
-            if os.path.isdir(path):
-                raise IsADirectoryError(21, "is a folder; expected a file name")
-            if not os.path.exists(path):
-                os.stat(folder)
-                if not os.access(folder, os.W_OK | os.X_OK):
-                    raise PermissionError(13, f"no permission to write into {folder}")
-        except OSError as error:
-            raise OutputError(path, error) from error
 
 
 def _metadata(
@@ -254,6 +261,9 @@ def _labels(model: Any, example: NDArray[Any], *, logits: bool) -> NDArray[Any]:
     onnxruntime = need("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # it warns of initializers that it removes
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    (output,) = session.run([OUTPUT], {INPUT: example})
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        (output,) = session.run([OUTPUT], {INPUT: example})
+    except Exception as error:  # each of its reasons has its own class, which are not public
+        raise RuntimeError(f"ONNX Runtime fails with the exported model: {first_line(error)}") from error
     return np.asarray(output.argmax(1) if logits else output.reshape(1, *output.shape[-2:]))

@@ -10,15 +10,16 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from pspfast.export.capture import first_line
 from pspfast.extras import need
-from pspfast.files import write_whole
+from pspfast.files import OutputError, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
-    "Dim", "GraphError", "ModelFileError", "check", "inputs", "load", "operator_counts", "save", "shape_of",
-    "sort_nodes",
+    "Dim", "GraphError", "ModelFileError", "check", "check_writable", "inputs", "load", "operator_counts", "save",
+    "shape_of", "sort_nodes",
 ]  # fmt: skip
 
 Dim = int | str | None
@@ -90,13 +91,32 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     write_whole(os.fspath(path), model.SerializeToString())
 
 
+def check_writable(path: str) -> None:
+    """Raise OutputError for a file that cannot be written; to be asked before the work, not after."""
+    real = os.path.realpath(path)
+    folder = os.path.dirname(real)
+    try:
+        if not path:
+            raise FileNotFoundError(2, "the output has an empty name")
+        if os.path.isdir(real) or path.endswith(os.sep):
+            raise IsADirectoryError(21, "is a folder; expected a file name")
+        if os.path.exists(real) and not os.path.isfile(real):
+            return  # a device or a pipe
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(2, f"there is no folder {folder}")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, f"no permission to write into {folder}")
+    except OSError as error:
+        raise OutputError(path, error) from error
+
+
 def check(model: Any) -> None:
     """Raise GraphError if a model is not valid, or declares shapes that do not follow from its operators."""
     onnx = need("onnx")
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise GraphError(f"not a valid ONNX graph: {_first_line(error)}") from error
+        raise GraphError(f"not a valid ONNX graph: {first_line(error)}") from error
     lies = list(_wrong_shapes(model))
     if lies:
         raise GraphError("declared shapes that the graph does not have: " + "; ".join(lies))
@@ -168,7 +188,3 @@ def sort_nodes(model: Any) -> None:
         waiting = later
     del graph.node[:]
     graph.node.extend(done)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

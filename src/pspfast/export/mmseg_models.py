@@ -29,6 +29,7 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from pspfast.export.capture import first_line
 from pspfast.export.models import load_weights, resize, without_prefix
 from pspfast.extras import MissingExtra, need
 
@@ -137,7 +138,7 @@ def find_config(config: str) -> str:
     if os.path.isfile(config):
         return config
     if os.sep in config or os.path.exists(config):
-        raise FileNotFoundError(2, "no such config file", config)
+        raise FileNotFoundError(2, "no such config file; PSPNet with ResNetV1c needs none: leave it out", config)
     known = packaged_configs()
     name = config.removesuffix(".py")
     if name not in known:
@@ -157,7 +158,7 @@ def _load(config: str) -> tuple[str, Any]:
         try:
             loaded = mmengine.Config.fromfile(path)
         except Exception as error:  # a config is code: it can raise anything
-            problem = _first_line(error)
+            problem = first_line(error)
         # Not from the error, which holds files that mmengine left open: they go, with a warning, in silence.
         if loaded is None:
             raise ValueError(f"{path}: cannot be read as a config: {problem}")
@@ -266,7 +267,7 @@ def build_from_config(
             with DefaultScope.overwrite_default_scope("mmseg"):
                 network = MODELS.build(model)
         except Exception as error:  # whatever a constructor may raise
-            raise ValueError(f"{where}: mmsegmentation cannot build its model: {_first_line(error)}") from error
+            raise ValueError(f"{where}: mmsegmentation cannot build its model: {first_line(error)}") from error
     if not hasattr(network, "encode_decode") or not isinstance(getattr(network, "out_channels", None), int):
         raise ValueError(f"{where}: its model, {model['type']}, is no segmentor that gives scores of classes")
     if network.out_channels == 1:
@@ -336,7 +337,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -24,7 +24,7 @@ class Network:
         module: ``torch.nn.Module`` in evaluation mode, ``(N, 3, H, W)`` float32, normalized, to scores
             ``(N, classes, H, W)``.
         num_classes: that it tells apart.
-        classes, palette: names and colours, empty if unknown.
+        classes, palette: names and colours, empty if unknown; not necessarily as many as there are classes.
         mean, std, to_rgb: how pictures are normalized for it.
         sha256: of the checkpoint.
         config: where its architecture is from; empty for the project's own PSPNet.
@@ -73,7 +73,7 @@ def load_network(
 
     Raises:
         CheckpointError: not a checkpoint, or of another network.
-        ValueError: a config that cannot be used, or another number of classes than the network has.
+        ValueError: a config that cannot be used, or a network of one class.
         MissingExtra: PyTorch, or mmsegmentation for a config, is not installed.
     """
     read = load_checkpoint(checkpoint, trust=trust, sha256=sha256, md5=md5, quiet=quiet)
@@ -95,8 +95,10 @@ def load_network(
         names, palette = classes, None
     elif not names and module.num_classes == len(VOC.classes):
         names = VOC.classes
-    if names and len(names) != module.num_classes:
-        raise ValueError(f"{checkpoint}: the network tells {module.num_classes} classes apart, {len(names)} are named")
+    if module.num_classes < 2:
+        raise ValueError(
+            f"{checkpoint}: one channel of scores, for a threshold, is not supported; only one channel a class"
+        )
     if not palette and names == VOC.classes:
         palette = _colours(len(VOC.classes))
     return Network(module, module.num_classes, names or (), palette or (), mean, std, to_rgb, read.sha256, config or "")

@@ -10,6 +10,7 @@ import numpy as np
 
 from pspfast import parallel
 from pspfast.export import graphs
+from pspfast.export.capture import first_line
 from pspfast.export.metadata import read_metadata
 from pspfast.extras import need
 
@@ -181,7 +182,7 @@ class OnnxRunner:
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # each of its reasons has its own class, which are not public
-            raise graphs.ModelFileError(path, f"ONNX Runtime refuses it: {_first_line(error)}") from error
+            raise graphs.ModelFileError(path, f"ONNX Runtime refuses it: {first_line(error)}") from error
         self._facts = Facts(
             name=f"{self._name} (ONNX Runtime)",
             input=self._kind,
@@ -215,7 +216,7 @@ class OnnxRunner:
             try:
                 found = self._session.run(self._outputs, {self._input_name: batch})
             except Exception as error:
-                raise RuntimeError(f"{self._name}: ONNX Runtime fails: {_first_line(error)}") from error
+                raise RuntimeError(f"{self._name}: ONNX Runtime fails: {first_line(error)}") from error
             labels, logits = self._understood(found, step)
             for index in range(len(chosen)):
                 yield Given(labels[index], None if logits is None else logits[index])
@@ -321,7 +322,3 @@ class OnnxRunner:
             model.graph.output.append(onnx.ValueInfoProto(name=name))  # ONNX Runtime finds out its type
         if name != output.name:
             self._outputs.append(name)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
@@ -34,6 +33,7 @@ def main(model: str, output: str, batch: int | None, input_shape: tuple[str, ...
     Fixing the batch of a model that was made for another one is refused: constants for that may be anywhere in it.
     """
     check_outputs([output], [model])
+    graphs.check_writable(output)
     before = graphs.load(model)
     if batch is not None and input_shape:
         raise ValueError("--batch and --input-shape say the same in two ways; give one")
@@ -45,8 +45,9 @@ def main(model: str, output: str, batch: int | None, input_shape: tuple[str, ...
     lines = [f"{'operator':{width}}  before  after"]
     lines += [f"{name:{width}}  {old:6}  {new:5}" + "  *" * (old != new) for name, old, new in rows]
     lines.append(f"{'all':{width}}  {len(before.graph.node):6}  {len(after.graph.node):5}")
-    console.report("\n".join(lines))
-    console.tell(f"wrote {output}, {os.path.getsize(output) / 1e6:.1f} MB")
+    # A model that goes to standard output is the result there.
+    (console.tell if output.startswith("/dev/") else console.report)("\n".join(lines))
+    console.tell(f"wrote {output}, {after.ByteSize() / 1e6:.1f} MB")
     return console.DONE
 
 

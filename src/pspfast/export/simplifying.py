@@ -83,7 +83,7 @@ def fixed_shapes(model: Any, batch: int) -> dict[str, tuple[int, ...]]:
         shape = graphs.shape_of(value)
         if not shape or not all(isinstance(dim, int) for dim in shape[1:]):
             raise ValueError(
-                f"input {value.name} is {shape}; give the whole shape, e.g. {value.name}:{batch},3,500,500"
+                f"input {value.name!r} is {shape}; give the whole shape, e.g. {value.name}:{batch},3,500,500"
             )
         shapes[value.name] = (batch, *(int(dim) for dim in shape[1:] if isinstance(dim, int)))
     return shapes
@@ -97,17 +97,17 @@ def differences(before: Any, after: Any) -> list[tuple[str, int, int]]:
 
 def _check_rank(name: str, shape: Sequence[int], declared: tuple[graphs.Dim, ...] | None) -> None:
     if any(dim < 1 for dim in shape):
-        raise ValueError(f"input {name}: dimensions are positive, got {list(shape)}")
+        raise ValueError(f"input {name!r}: dimensions are positive, got {list(shape)}")
     if declared is None:
         return
     if len(shape) != len(declared):
-        raise ValueError(f"input {name} has {len(declared)} dimensions, {list(declared)}, got {list(shape)}")
+        raise ValueError(f"input {name!r} has {len(declared)} dimensions, {list(declared)}, got {list(shape)}")
     wrong = [
         (old, new) for old, new in zip(declared, shape, strict=True) if isinstance(old, int) and old not in (new, 0)
     ]
     if wrong:
         raise ValueError(
-            f"input {name} was made for {list(declared)} and cannot become {list(shape)}: constants "
+            f"input {name!r} was made for {list(declared)} and cannot become {list(shape)}: constants "
             "for the old size may be anywhere in the graph; export it again with that batch or shape"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from pspfast.export.capture import captured
+from pspfast.export.capture import captured, first_line
 from pspfast.extras import need
 
 __all__ = ["INPUT", "OUTPUT", "halve", "trace"]
@@ -46,7 +46,7 @@ def trace(module: Any, example: Any, opset: int) -> Any:
                 dynamo=False,
             )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-            reason = str(error).strip().splitlines()[0].partition(". Please")[0]
+            reason = first_line(error).partition(". Please")[0]
             raise RuntimeError(f"PyTorch cannot export this model to opset {opset}: {reason}") from error
     model = onnx.ModelProto()
     model.ParseFromString(file.getbuffer())

@@ -20,6 +20,7 @@ import pspfast
 from pspfast.console import Progress
 from pspfast.datasets import find_labels, find_picture, pictures_in, read_split
 from pspfast.export.debug_pictures import Sheet, top_two_margin, write_sheet
+from pspfast.export.known import find as known_checkpoint
 from pspfast.export.runners import OnnxRunner, Preparation, Taken, TorchRunner
 from pspfast.extras import need
 from pspfast.files import folder_for_output, stem
@@ -658,6 +659,12 @@ def _checkpoint_runner(
                 f"{model.facts.name} does not say what it was exported from; give --checkpoint, or a second model"
             )
         checkpoint, sha256 = metadata.checkpoint, metadata.checkpoint_sha256 or None
+        if not (os.path.exists(checkpoint) or "://" in checkpoint or known_checkpoint(checkpoint)):
+            raise FileNotFoundError(
+                2,
+                f"no such file here; {model.facts.name} says that it is from it. Give its place (--checkpoint)",
+                checkpoint,
+            )
     if config is None and metadata is not None:
         config = metadata.config or None
     return TorchRunner(load_network(checkpoint, config, trust=trust, sha256=sha256, quiet=quiet), checkpoint)
