@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 import pspfast
-from pspfast import files
+from pspfast import files, preparing
 from pspfast import preprocess as stage
 from pspfast.files import OutputError
 from pspfast.images import Picture, PictureReader
@@ -395,7 +395,7 @@ def test_ctrl_c_twice_waits_for_the_workers(pictures: Path, tmp_path: Path, monk
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.03)
 
-    monkeypatch.setattr(stage, "PictureReader", Slow)
+    monkeypatch.setattr(preparing, "PictureReader", Slow)
     before = threading.active_count()
     interrupter = threading.Thread(target=interrupt)
     interrupter.start()

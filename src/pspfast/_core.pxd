@@ -34,7 +34,7 @@ cdef extern from "kernels.hpp" namespace "pspfast" nogil:
         reversed
 
     cdef struct Normalization:
-        pass
+        float single[3][256]
 
     cdef enum class Integer:
         u8

@@ -9,7 +9,12 @@ KNOWN_ISAS: tuple[str, ...]
 def active_isa() -> str: ...
 
 class Normalizer:
-    def __init__(self, mean: tuple[float, float, float], inv_std: tuple[float, float, float]) -> None: ...
+    def __init__(
+        self,
+        mean: tuple[float, float, float],
+        inv_std: tuple[float, float, float],
+        single: NDArray[np.float32] | None = None,
+    ) -> None: ...
 
 def letterbox_f16(
     image: NDArray[np.uint8],

@@ -60,16 +60,27 @@ def active_isa():
 
 
 cdef class Normalizer:
-    """What each byte value becomes in each output channel; read-only once made, so threads may share it."""
+    """What each byte value becomes in each output channel; read-only once made, so threads may share it.
+
+    ``single`` takes the place of the float32 values.
+    """
 
     cdef core.Normalization values
 
-    def __cinit__(self, tuple mean not None, tuple inv_std not None):
+    def __cinit__(self, tuple mean not None, tuple inv_std not None, const float[:, ::1] single=None):
         cdef double[3] means
         cdef double[3] factors
+        cdef int channel, value
         means[0], means[1], means[2] = mean
         factors[0], factors[1], factors[2] = inv_std
         core.make_normalization(means, factors, &self.values)
+        if single is None:
+            return
+        if single.shape[0] != 3 or single.shape[1] != 256:
+            raise ValueError(f"single must be (3, 256), got {single.shape[0]}x{single.shape[1]}")
+        for channel in range(3):
+            for value in range(256):
+                self.values.single[channel][value] = single[channel, value]
 
 
 cdef int _run(const uint8_t[:, :, :] image, void* out, core.Element element, core.Placement place,

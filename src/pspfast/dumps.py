@@ -248,6 +248,33 @@ class DumpReader:
             return self._read_scores(dump, rows, value_bytes)
         return mask, str(kind)
 
+    def take(self, path: str, output: NDArray[Any], rows: range) -> tuple[NDArray[Any], str]:
+        """What :meth:`read` makes of a dump of this array, without the dump.
+
+        Args:
+            path: of the dump, in messages.
+            output: of a model, for one picture: labels, ``(H, W)`` of any integer or float type, or class scores.
+            rows: of the canvas that are needed.
+
+        Raises:
+            DumpError: of another shape, or not to be labels.
+        """
+        array = output
+        while array.ndim > 2 and array.shape[0] == 1:
+            array = array[0]
+        kind = str(array.dtype)
+        if array.ndim == 3 and array.dtype.kind == "f" and array.shape == (self._num_classes, *self._canvas):
+            return self._argmax(path, array, rows), f"class scores of {kind}"
+        if array.shape != self._canvas or array.dtype.kind not in "biuf":
+            raise DumpError(
+                path,
+                f"the model gives {kind} {output.shape} for a picture; expected labels {self._canvas} or scores of "
+                f"{self._num_classes} classes {(self._num_classes, *self._canvas)}",
+            )
+        if array.dtype.kind == "f":
+            return np.ascontiguousarray(array).view(f"i{array.itemsize}"), f"int{8 * array.itemsize}"
+        return (array.view(np.uint8), "uint8") if array.dtype.kind == "b" else (array, "int32")
+
     def as_floats(self, dump: Dump, rows: range, mask: NDArray[Any]) -> tuple[NDArray[np.int32], str] | None:
         """What a mask is whose integers are not all classes, if its bytes are labels stored as floats.
 

@@ -74,7 +74,14 @@ class PictureReader:
         Raises:
             PictureError: missing, empty, not a picture, cut short, damaged or larger than ``max_pixels``.
         """
-        data, modified_ns = read_picture_file(path)
+        return self.decode(path, *read_picture_file(path))
+
+    def decode(self, path: str, data: bytes, modified_ns: int = 0) -> Picture:
+        """The second half of :meth:`read`: a picture out of the bytes of its file.
+
+        Raises:
+            PictureError: see there; it names ``path``.
+        """
         try:
             if data.startswith(jpeg.SIGNATURE):
                 pixels, remark = self._read_jpeg(path, data)

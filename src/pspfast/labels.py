@@ -18,14 +18,14 @@ from pspfast.images import MAX_PIXELS, PictureError, check_pixels, read_picture_
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LabelPicture", "read_labels"]
+__all__ = ["MOST_LABEL_BYTES", "LabelPicture", "decode_labels", "read_labels"]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNK = struct.Struct(">I4s")
 _HEADER = struct.Struct(">IIBBBBB")
 _GREY, _PALETTE = 0, 3  # colour types whose samples are indices (PNG specification, 11.2.1)
-# Larger than nearly every label picture: VOC's have 2 to 5 kB.
-_MOST_LABEL_FILES = 1 << 15
+MOST_LABEL_BYTES = 1 << 15
+"""More than nearly every label picture has: VOC's have 2 to 5 kB."""
 _COLOURED = {2: "RGB", 4: "grey with transparency", 6: "RGBA"}
 
 # First column and row of each pass, and the steps (8.2).
@@ -71,7 +71,12 @@ def read_labels(path: str, *, wide: bool = False, max_pixels: int = MAX_PIXELS) 
         ...     read_labels(file).pixels[0].tolist()
         [15, 15, 15, 15]
     """
-    data, _ = read_picture_file(path, _MOST_LABEL_FILES)
+    data, _ = read_picture_file(path, MOST_LABEL_BYTES)
+    return decode_labels(path, data, wide=wide, max_pixels=max_pixels)
+
+
+def decode_labels(path: str, data: bytes, *, wide: bool = False, max_pixels: int = MAX_PIXELS) -> LabelPicture:
+    """:func:`read_labels` for bytes that were read already; errors name ``path``."""
     try:
         pixels = _from_png(path, data, wide, max_pixels) if data.startswith(_SIGNATURE) else None
         if pixels is None:

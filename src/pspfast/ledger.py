@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pspfast.files import OutputError, write_all, write_whole
+from pspfast.datasets import VOC, data_set
+from pspfast.files import OutputError, replace_file, write_all, write_whole
 from pspfast.metrics import ConfusionMatrix
 from pspfast.pairs import NO_CLASS, Pairs, check_ignore_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from pspfast.geometry import CropRule
 
@@ -38,11 +39,13 @@ class Subject:
         classes: names, by class index.
         ignore_index: the label that does not count, unless asked otherwise.
         geometry: the rule by which masks were taken out of the canvas.
+        data_set: name of the one whose rules about labels hold, unless asked otherwise; VOC has none.
     """
 
     classes: tuple[str, ...]
     ignore_index: int | None = 255
     geometry: CropRule = "exact"
+    data_set: str = "voc"
 
     def __post_init__(self) -> None:
         check_ignore_index(self.ignore_index)
@@ -56,9 +59,17 @@ class Subject:
         *,
         ignore_index: int | Literal["same"] | None = "same",
         label_map: Mapping[int, int] | None = None,
-        reduce_zero_label: bool = False,
+        reduce_zero_label: bool | None = None,
     ) -> ConfusionMatrix:
-        """An empty matrix for it."""
+        """An empty matrix for it, by the rules of its data set where none are given.
+
+        Raises:
+            ValueError: rules that contradict each other, or a data set that is not known here.
+        """
+        if label_map is None or reduce_zero_label is None:
+            own = data_set(self.data_set)
+            label_map = own.label_map if label_map is None else label_map
+            reduce_zero_label = own.reduce_zero_label if reduce_zero_label is None else reduce_zero_label
         label = self.ignore_index if ignore_index == "same" else ignore_index
         check_ignore_index(label)
         return ConfusionMatrix(
@@ -194,6 +205,7 @@ class LedgerWriter:
     Args:
         path: made if need be.
         subject: of what is added.
+        remember: whether what is added is kept in ``entries``, too.
 
     Attributes:
         entries: what is in it, by picture.
@@ -203,8 +215,8 @@ class LedgerWriter:
         ValueError: it is no ledger, or one about something else.
     """
 
-    def __init__(self, path: str | os.PathLike[str], subject: Subject) -> None:
-        self._path = os.fspath(path)
+    def __init__(self, path: str | os.PathLike[str], subject: Subject, *, remember: bool = True) -> None:
+        self._path, self._subject, self._remember = os.fspath(path), subject, remember
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         except OSError as error:
@@ -245,7 +257,31 @@ class LedgerWriter:
             OutputError: it cannot be written.
         """
         self._append(entry.to_line().encode())
-        self.entries[entry.name] = entry
+        if self._remember:
+            self.entries[entry.name] = entry
+
+    def retain(self, names: Collection[str]) -> None:
+        """Drop all pictures but these, which keep their order.
+
+        Raises:
+            OutputError: it cannot be written; then nothing is dropped.
+        """
+        left = {name: entry for name, entry in self.entries.items() if name in names}
+        if len(left) == len(self.entries):
+            return
+        lines = [_subject_line(self._subject), *(entry.to_line() for entry in left.values())]
+        opened: list[int] = []
+
+        def write(file: int) -> None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            write_all(file, "".join(lines).encode())
+            fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND)
+            opened.append(os.dup(file))  # shares lock and mode
+
+        replace_file(os.path.realpath(self._path), write)
+        os.close(self._file)
+        (self._file,) = opened
+        self.entries = left
 
     def _append(self, data: bytes) -> None:
         length = os.fstat(self._file).st_size
@@ -306,6 +342,8 @@ def _subject_line(subject: Subject) -> str:
         "ignore_index": subject.ignore_index,
         "geometry": subject.geometry,
     }
+    if subject.data_set != VOC.name:
+        fields["dataset"] = subject.data_set
     return json.dumps(fields, separators=(",", ":")) + "\n"
 
 
@@ -324,7 +362,10 @@ def _subject_from_line(path: str, line: bytes) -> Subject:
             raise TypeError(f"classes must be a list, got {fields['classes']!r}")
         if fields["ignore_index"] is not None and type(fields["ignore_index"]) is not int:
             raise TypeError(f"ignore_index must be a label or null, got {fields['ignore_index']!r}")
-        return Subject(tuple(map(str, fields["classes"])), fields["ignore_index"], fields["geometry"])
+        named = fields.get("dataset", VOC.name)
+        if not isinstance(named, str):
+            raise TypeError(f"dataset must be a name, got {named!r}")
+        return Subject(tuple(map(str, fields["classes"])), fields["ignore_index"], fields["geometry"], named)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: its first line is damaged: {error}") from error
 
@@ -339,4 +380,6 @@ def _described(found: Subject, wanted: Subject) -> str:
         differences.append(f"ignore_index {found.ignore_index}")
     if found.geometry != wanted.geometry:
         differences.append(f"{found.geometry} geometry")
+    if found.data_set != wanted.data_set:
+        differences.append(f"labels of the data set {found.data_set}")
     return ", ".join(differences)

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pspfast
-from pspfast.datasets import find_picture
+from pspfast.datasets import VOC, find_picture
 from pspfast.files import OutputError, remove_leftovers, replace_file, write_all, write_whole
 from pspfast.geometry import Letterbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from pspfast.datasets import DataSet
 
 __all__ = ["MANIFEST", "BinFolder", "BinRecord", "FolderBusyError", "Manifest", "PictureRecord"]
 
@@ -166,6 +168,7 @@ class BinFolder:
         folder: exists.
         parameters, image_folder: of this run; bins made with others, or by another version, are of no use to it.
         resume: whether bins of earlier runs may be kept.
+        data_set: by whose rules an id is a picture's.
 
     Attributes:
         finished: bins of earlier runs that were made in the same way, by name.
@@ -176,8 +179,10 @@ class BinFolder:
         ValueError: the folder's ``manifest.json`` is not one of bins.
     """
 
-    def __init__(self, folder: Path, parameters: dict[str, Any], image_folder: str, *, resume: bool) -> None:
-        self.folder, self._image_folder = folder, image_folder
+    def __init__(
+        self, folder: Path, parameters: dict[str, Any], image_folder: str, *, resume: bool, data_set: DataSet = VOC
+    ) -> None:
+        self.folder, self._image_folder, self._data_set = folder, image_folder, data_set
         self._journal_path = str(folder / _JOURNAL)
         self._head = _journal_head(pspfast.__version__, parameters, image_folder)
         self._journal = _open_locked(self._journal_path)
@@ -203,7 +208,7 @@ class BinFolder:
                 source = os.stat(os.path.join(self._image_folder, picture.source))
                 if (source.st_size, source.st_mtime_ns) != (picture.source_bytes, picture.source_modified_ns):
                     return False
-                if find_picture(self._image_folder, picture.name) != picture.source:
+                if find_picture(self._image_folder, picture.name, self._data_set) != picture.source:
                     return False
         except (OSError, ValueError):  # gone, or a name that cannot be one
             return False

@@ -43,6 +43,8 @@ class Normalization:
         std: per output channel, in 0..255, positive.
         stats: ``"float16"`` rounds both to float16 first (123.675 becomes 123.6875), as the published script does and
             so the published 76.18 mIoU; ``"exact"`` takes them as they are, as mmsegmentation does.
+        rounded: whether float32 results are rounded to halves: what a float16 result becomes when it is widened, at
+            the price of a float32 one. Padding is not.
 
     Attributes:
         mean, std: as used.
@@ -58,7 +60,9 @@ class Normalization:
 
     __slots__ = ("mean", "normalizer", "std")
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], stats: Stats = "float16") -> None:
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], stats: Stats = "float16", *, rounded: bool = False
+    ) -> None:
         if stats not in ("float16", "exact"):
             raise ValueError(f"stats must be 'float16' or 'exact', got {stats!r}")
         self.mean, self.std = _triple("mean", mean, stats), _triple("std", std, stats)
@@ -68,6 +72,13 @@ class Normalization:
         if not max(inv_std) <= _LARGEST_FLOAT32:
             raise ValueError(f"1 / std must fit float32, got std {tuple(std)}")
         self.normalizer = _core.Normalizer(self.mean, inv_std)
+        if rounded:  # a picture of all bytes says what they become
+            ramp = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3)
+            halves = np.empty((3, 1, 256), np.float16)
+            box = Letterbox.fit((1, 256), (1, 256))
+            letterbox_into(halves, ramp, box, self)
+            single = np.ascontiguousarray(halves[:, 0].astype(np.float32))
+            self.normalizer = _core.Normalizer(self.mean, inv_std, single)
 
 
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)

@@ -20,19 +20,21 @@ import numpy as np
 
 from pspfast import console, parallel
 from pspfast.console import Progress
-from pspfast.datasets import VOC, find_labels, read_classes, read_split
+from pspfast.datasets import VOC, find_labels, labels_in, no_labels, places, read_split
 from pspfast.geometry import Letterbox
 from pspfast.images import PictureError
 from pspfast.labels import read_labels
 from pspfast.metrics import ConfusionMatrix
 from pspfast.ops import unpad
-from pspfast.options import label_or_none, workers_option
+from pspfast.options import class_options, data_set_as_asked, data_set_options, workers_option
 from pspfast.results import table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from pspfast.datasets import DataSet
 
 __all__ = ["Finding", "Painting", "WayBack", "main", "oracle", "paint", "take_out"]
 
@@ -129,6 +131,8 @@ def oracle(
     canvases: Sequence[tuple[int, int]] = CANVASES,
     num_classes: int = len(VOC.classes),
     ignore_index: int | None = VOC.ignore_index,
+    label_map: Mapping[int, int] | None = None,
+    reduce_zero_label: bool = False,
     workers: int | None = None,
     quiet: bool = True,
 ) -> tuple[list[Finding], list[str]]:
@@ -137,7 +141,8 @@ def oracle(
     Args:
         label_files: label pictures.
         canvases: ``(H, W)`` of networks' inputs.
-        num_classes, ignore_index: what the labels mean.
+        num_classes, ignore_index, label_map, reduce_zero_label: what the labels mean, see
+            :class:`pspfast.ConfusionMatrix`.
         workers: threads; the CPUs this process may use if left out.
         quiet: no progress on standard error.
 
@@ -145,8 +150,14 @@ def oracle(
         A finding for each canvas and way back, and why for the files that cannot be used.
     """
 
+    def matrix() -> ConfusionMatrix:
+        return ConfusionMatrix(num_classes, ignore_index, label_map=label_map, reduce_zero_label=reduce_zero_label)
+
     def matrices() -> dict[Painting, ConfusionMatrix]:
-        return {painting: ConfusionMatrix(num_classes, ignore_index) for painting in PAINTINGS}
+        return {painting: matrix() for painting in PAINTINGS}
+
+    rules = matrix()
+    is_plain = not (label_map or reduce_zero_label)
 
     canvases = list(dict.fromkeys(canvases))
     findings = [Finding(canvas, way, matrices(), matrices()) for canvas in canvases for way in WAYS_BACK]
@@ -156,10 +167,11 @@ def oracle(
             labels = read_labels(path, wide=num_classes > 256).pixels
         except PictureError as error:
             return str(error)
+        predicted = labels if is_plain else _predicted(labels, rules)
         for canvas in canvases:
             geometry = Letterbox.fit((labels.shape[0], labels.shape[1]), canvas)
             for painting in PAINTINGS:
-                painted = paint(labels, geometry, painting)
+                painted = paint(predicted, geometry, painting)
                 for finding in findings:
                     if finding.canvas == canvas:
                         group = finding.pictures if geometry.scale >= 1 else finding.scaled_down
@@ -174,6 +186,13 @@ def oracle(
             if failure:
                 failures.append(failure)
     return findings, sorted(failures)
+
+
+def _predicted(labels: NDArray[Any], rules: ConfusionMatrix) -> NDArray[np.int64]:
+    """What a network that makes no mistake predicts: classes, and none where the labels are none."""
+    rows = rules.rows_of(np.arange(int(labels.max()) + 1))
+    predicted: NDArray[np.int64] = np.where(rows < rules.num_classes, rows, _NOTHING)[labels]
+    return predicted
 
 
 _LEGEND = """\
@@ -204,22 +223,30 @@ def _percent(matrix: ConfusionMatrix) -> str:
 
 
 @click.command(context_settings=console.CONTEXT_SETTINGS)
-@click.option("--ann-dir", type=click.Path(), required=True, help="Folder of the labels (SegmentationClass).")
-@click.option("--split", type=click.Path(), help="File with one id a line (val.txt); all labels if left out.")
+@click.option("--ann-dir", type=click.Path(), help="Folder of the labels (SegmentationClass); or give --root.")
+@click.option(
+    "--split",
+    type=click.Path(),
+    help="File with one id a line (val.txt), or with --root a split's name; all labels, or val, if left out.",
+)
+@data_set_options
 @click.option(
     "--canvas", "canvases", type=(int, int), multiple=True, default=CANVASES, metavar="H W", help="Repeatable."
 )
-@click.option("--classes", type=click.Path(), help="File with one class name a line; VOC's 21 if left out.")
-@click.option("--ignore-index", default="255", metavar="LABEL", help="Pixels that do not count; 'none' for none.")
+@class_options
 @workers_option
 @click.option("--quiet", is_flag=True, help="Only the tables, and what failed.")
 @console.handles_errors
 def main(
-    ann_dir: str,
+    ann_dir: str | None,
     split: str | None,
+    data_set: DataSet,
+    root: str | None,
     canvases: tuple[tuple[int, int], ...],
     classes: str | None,
-    ignore_index: str,
+    ignore_index: str | None,
+    label_map: dict[int, int] | None,
+    reduce_zero_label: bool | None,
     workers: int,
     quiet: bool,
 ) -> int:
@@ -229,11 +256,26 @@ def main(
     half-pixel nearest or another canvas lose. Exit status: 0 done, 1 some labels cannot be used or the exact way back
     lost something, 2 usage.
     """
-    ignored = label_or_none(ignore_index)
-    num_classes = len(VOC.classes if classes is None else read_classes(classes))
-    files = _label_files(ann_dir) if split is None else [find_labels(ann_dir, name) for name in read_split(split).ids]
+    if root is not None:
+        at = places(data_set, root, split)
+        ann_dir, split, classes = ann_dir or at.labels, at.split, classes or at.classes
+    if ann_dir is None:
+        raise ValueError("where are the labels? Give --ann-dir, or --root with the folder of the data set")
+    data_set = data_set_as_asked(data_set, classes, ignore_index, label_map, reduce_zero_label)
+    num_classes = len(data_set.classes)
+    if split is None:
+        files = _label_files(ann_dir, data_set)
+    else:
+        files = [find_labels(ann_dir, name, data_set) for name in read_split(split).ids]
     findings, failures = oracle(
-        files, canvases=canvases, num_classes=num_classes, ignore_index=ignored, workers=workers, quiet=quiet
+        files,
+        canvases=canvases,
+        num_classes=num_classes,
+        ignore_index=data_set.ignore_index,
+        label_map=data_set.label_map,
+        reduce_zero_label=data_set.reduce_zero_label,
+        workers=workers,
+        quiet=quiet,
     )
     for failure in failures:
         console.tell(failure)
@@ -260,13 +302,11 @@ def main(
     return console.SOME_FAILED if failures or lost else console.DONE
 
 
-def _label_files(folder: str) -> list[str]:
-    """All label pictures of a folder; hidden files, as macOS puts beside others, are none."""
-    with os.scandir(folder) as entries:
-        files = [entry for entry in entries if entry.name.lower().endswith(".png") and not entry.name.startswith(".")]
-        paths = sorted(entry.path for entry in files if entry.is_file())
+def _label_files(folder: str, data_set: DataSet) -> list[str]:
+    """All label pictures of a folder."""
+    paths = [path for _, path in labels_in(folder, data_set) if os.path.isfile(path)]
     if not paths:
-        raise ValueError(f"{folder}: no label pictures (.png) in this folder")
+        raise ValueError(no_labels(folder, data_set))
     return paths
 
 

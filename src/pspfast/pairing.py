@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pspfast.datasets import find_labels, find_picture, read_split
+from pspfast.datasets import VOC, find_labels, find_picture, label_folder_beside, labels_in, no_labels, read_split
 from pspfast.dumps import Dump, find_dumps
 from pspfast.files import stem
 from pspfast.geometry import Letterbox
@@ -16,6 +16,8 @@ from pspfast.manifest import MANIFEST, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from pspfast.datasets import DataSet
 
 __all__ = ["Pairing", "Pictured", "Sources", "pair"]
 
@@ -35,10 +37,12 @@ class Sources:
         manifest: of the bins that went in, or their folder; that of the folder of dumps, if there is one.
         info: the guide's info file, ``index path width height`` a line.
         images: folder of the pictures; only their headers are read, and only if neither manifest nor info is there.
-        labels: folder of the label pictures; ``SegmentationClass`` beside the pictures if left out.
+        labels: folder of the label pictures; if left out, where the data set has it beside the pictures.
         split: file with one id a line; else the pictures of the manifest; else those with labels and a dump.
         canvas: ``(H, W)`` of the network's input; else the manifest's; else 500x500.
         output: number of the model's output, see :func:`pspfast.dumps.find_dumps`.
+        data_set: says which files an id stands for.
+        whole: without a split, every picture with labels is asked for, whether there is a dump of it or not.
     """
 
     dumps: str
@@ -49,6 +53,8 @@ class Sources:
     split: str | None = None
     canvas: tuple[int, int] | None = None
     output: int | None = None
+    data_set: DataSet = VOC
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +129,15 @@ def pair(sources: Sources) -> Pairing:
             if key in failed:
                 raise _LackError(f"it was not preprocessed: {failed[key]}")
             if key not in dumps.found:
-                if sources.split is None and manifest is None:
+                if sources.split is None and manifest is None and not sources.whole:
                     unasked += 1
                     continue
                 raise _LackError(f"no dump: {key}_1.bin, {key}_0.bin, {key}.bin or the same as .npy")
-            pictures.append(Pictured(key, dumps.found[key], find_labels(label_folder, name), sizes.geometry(key, name)))
+            labels = find_labels(label_folder, name, sources.data_set)
+            pictures.append(Pictured(key, dumps.found[key], labels, sizes.geometry(key, name)))
         except (_LackError, PictureError) as error:
             missing.append((key, str(error)))
-    asked_by = sources.split or ("the manifest" if manifest is not None else label_folder)
+    asked_by = sources.split or ("the manifest" if manifest is not None and not sources.whole else label_folder)
     return Pairing(canvas, tuple(pictures), tuple(missing), tuple(repeated), dumps.strays, asked_by, unasked)
 
 
@@ -159,9 +166,9 @@ def _label_folder(sources: Sources, manifest: Manifest | None) -> str:
     images = sources.images or (manifest.image_folder if manifest else None)
     if images is None:
         raise ValueError("where are the labels? Give --ann-dir, --img-dir or --manifest")
-    folder = os.path.join(os.path.dirname(os.path.abspath(images)), "SegmentationClass")
+    folder = label_folder_beside(images, sources.data_set)
     if not os.path.isdir(folder):
-        raise ValueError(f"no labels in {folder}, where VOC has them; give --ann-dir")
+        raise ValueError(f"no labels in {folder}, where {sources.data_set.title} has them; give --ann-dir")
     return folder
 
 
@@ -174,13 +181,15 @@ def _ids(
             (name, f"{sources.split}, line {line}: {name!r} is named again (first on line {first}), used once")
             for name, line, first in split.repeated
         ]
-        return split.ids
-    if manifest is not None:
+        return [sources.data_set.id_of(name) for name in split.ids]
+    if manifest is not None and not sources.whole:
         named = [name for record in manifest.bins for name in record.names]
         # An id that is named twice failed as well, the second time.
         return list(dict.fromkeys([*named, *(name for name, _ in manifest.failed)]))
-    files = map(os.path.splitext, sorted(os.listdir(label_folder)))
-    return [name for name, suffix in files if suffix.lower() == ".png"]
+    names = [name for name, _ in labels_in(label_folder, sources.data_set)]
+    if sources.whole and not names:
+        raise ValueError(no_labels(label_folder, sources.data_set))
+    return names
 
 
 def _failed(manifest: Manifest) -> Iterator[tuple[str, str]]:
@@ -204,7 +213,7 @@ class _Sizes:
     """Who knows how large a picture is: the manifest, then the info file, then the picture; else nobody."""
 
     def __init__(self, sources: Sources, manifest: Manifest | None, canvas: tuple[int, int]) -> None:
-        self._images, self._info = sources.images, sources.info
+        self._images, self._info, self._data_set = sources.images, sources.info, sources.data_set
         # Data sets have few sizes, and a geometry is read-only.
         self._fit = functools.cache(functools.partial(Letterbox.fit, canvas=canvas))
         self._recorded = (
@@ -212,7 +221,7 @@ class _Sizes:
             if manifest
             else {}
         )
-        self._listed = _read_info(sources.info) if sources.info is not None else {}
+        self._listed = _read_info(sources.info, sources.data_set) if sources.info is not None else {}
 
     def geometry(self, key: str, name: str) -> Letterbox | None:
         """Raises _LackError or PictureError if the sources there do not tell."""
@@ -221,7 +230,7 @@ class _Sizes:
             if recorded is None and self._recorded:
                 raise _LackError("the manifest does not name it")
             if recorded is None and self._images is not None:
-                path = os.path.join(self._images, find_picture(self._images, name))
+                path = os.path.join(self._images, find_picture(self._images, name, self._data_set))
                 return self._fit(picture_size(path))
             return recorded
         if key not in self._listed:
@@ -233,7 +242,7 @@ class _Sizes:
         return recorded or self._fit(listed)
 
 
-def _read_info(path: str) -> dict[str, tuple[int, int]]:
+def _read_info(path: str, data_set: DataSet) -> dict[str, tuple[int, int]]:
     """Sizes by stem, from ``index path width height`` a line."""
     sizes: dict[str, tuple[int, int]] = {}
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
@@ -246,6 +255,6 @@ def _read_info(path: str) -> dict[str, tuple[int, int]]:
                 size = int(height), int(width)
             except ValueError:
                 raise ValueError(f"{path}, line {number}: expected 'index path width height', got {line!r}") from None
-            if min(size) < 1 or sizes.setdefault(stem(file_name), size) != size:
+            if min(size) < 1 or sizes.setdefault(stem(data_set.id_of(file_name)), size) != size:
                 raise ValueError(f"{path}, line {number}: an impossible size, or another one than before")
     return sizes

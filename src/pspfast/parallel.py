@@ -6,23 +6,40 @@ import os
 import signal
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["default_workers", "run"]
+__all__ = ["Plan", "default_workers", "run", "run_plan"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Task = TypeVar("Task")
+Done_contra = TypeVar("Done_contra", contravariant=True)
+Outcome_co = TypeVar("Outcome_co", covariant=True)
 
 _END: Any = object()
+_LATER: Any = object()
 _SECONDS_BETWEEN_LOOKS = 0.05  # how stale a progress display may be
 
 
 def default_workers() -> int:
     """The CPUs this process may use, not those the machine has."""
     return len(os.sched_getaffinity(0))
+
+
+class Plan(Protocol[Task, Done_contra, Outcome_co]):
+    """What is to be done next, where that depends on what was done; asked by one thread at a time."""
+
+    def take(self) -> Task | None:
+        """The next task; ``None`` while there is none, which may change when one of those taken is done."""
+
+    def finish(self, task: Task, done: Done_contra) -> Iterable[Outcome_co]:
+        """Note what a task came to; what there is to tell of it."""
+
+    def is_over(self) -> bool:
+        """Whether there are no tasks left to take, whatever becomes of those that are under way."""
 
 
 def run(
@@ -44,38 +61,85 @@ def run(
         >>> sorted(run(lambda: str.upper, ["a", "b", "c"], workers=2))
         [('a', 'A'), ('b', 'B'), ('c', 'C')]
     """
+    source = iter(items)
+    return _run(make_worker, lambda: next(source, _END), lambda item, result: ((item, result),), workers, ahead)
+
+
+def run_plan(
+    make_worker: Callable[[], Callable[[Task], Done_contra]],
+    plan: Plan[Task, Done_contra, Outcome_co],
+    workers: int,
+    *,
+    ahead: int,
+) -> Iterator[Outcome_co]:
+    """:func:`run` for work in stages: what there is to do next follows from what was done.
+
+    Args:
+        make_worker: called once a thread; returns what does a task, which may own buffers.
+        plan: asked for tasks, and told what they came to.
+        workers, ahead: see :func:`run`.
+    """
+
+    def take() -> Any:
+        task = plan.take()
+        if task is None:
+            return _END if plan.is_over() else _LATER
+        return task
+
+    return _run(make_worker, take, plan.finish, workers, ahead)
+
+
+def _run(
+    make_worker: Callable[[], Callable[[Any], Any]],
+    take: Callable[[], Any],
+    finish: Callable[[Any, Any], Iterable[Any]],
+    workers: int,
+    ahead: int,
+) -> Iterator[Any]:
+    """Tasks from ``take`` to outcomes of ``finish``, which are called by one thread at a time."""
     if workers < 1 or ahead < 1:
         raise ValueError(f"workers and ahead must be at least 1, got {workers} and {ahead}")
 
-    source, most = iter(items), ahead * workers
-    changed = threading.Condition()  # guards everything below, and the source
-    done: list[tuple[Item, Result]] = []
+    most = ahead * workers
+    lock = threading.Lock()  # guards everything below, and what is called
+    news, chance = threading.Condition(lock), threading.Condition(lock)  # for the caller, and for idle workers
+    done: list[Any] = []
     errors: list[BaseException] = []
-    running, stop = workers, False
+    running, idle, stop = workers, 0, False
 
-    def next_item() -> Item:
-        """Once there is room for its result, else ``_END``; call with ``changed`` held."""
-        changed.wait_for(lambda: stop or len(done) < most)
-        return _END if stop or errors else next(source, _END)
+    def next_task() -> Any:
+        """Once there is one and room for its outcome, else ``_END``; call with the lock held."""
+        nonlocal idle
+        while not (stop or errors):
+            task = take() if len(done) < most else _LATER
+            if task is not _LATER:
+                return task
+            idle += 1
+            chance.wait()
+            idle -= 1
+        return _END
 
     def loop() -> None:
         nonlocal running
         try:
             work = make_worker()
-            with changed:
-                item = next_item()
-            while item is not _END:
-                result = work(item)
-                with changed:
-                    done.append((item, result))
+            with lock:
+                task = next_task()
+            while task is not _END:
+                result = work(task)
+                with lock:
+                    done.extend(finish(task, result))
                     if 2 * len(done) >= most:
-                        changed.notify_all()
-                    item = next_item()
+                        news.notify()
+                    if idle:
+                        chance.notify_all()
+                    task = next_task()
         except BaseException as error:  # handed to the caller, whatever it is
             errors.append(error)
-        with changed:
+        with lock:
             running -= 1
-            changed.notify_all()
+            news.notify()
+            chance.notify_all()
 
     threads: list[threading.Thread] = []
     with _interrupts_noted() as interrupts:
@@ -86,19 +150,19 @@ def run(
                 threads.append(thread)
             ended = False
             while not ended:
-                with changed:
-                    changed.wait_for(lambda: not running or 2 * len(done) >= most, timeout=_SECONDS_BETWEEN_LOOKS)
+                with lock:
+                    news.wait_for(lambda: not running or 2 * len(done) >= most, timeout=_SECONDS_BETWEEN_LOOKS)
                     ended, taken = not running, done[:]
                     done.clear()
-                    changed.notify_all()
+                    chance.notify_all()
                 yield from taken
                 if interrupts:
                     raise KeyboardInterrupt
         finally:
             # Whoever called owns what the workers use: they end first.
-            with changed:
+            with lock:
                 stop = True
-                changed.notify_all()
+                chance.notify_all()
             for thread in threads:
                 thread.join()
     if errors:

@@ -5,18 +5,20 @@ Takes the published script's options; with ``--geometry reference`` it prints an
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pspfast import console
-from pspfast.datasets import VOC, read_classes
+from pspfast.datasets import places
 from pspfast.evaluation import Evaluation, postprocess
 from pspfast.images import MAX_PIXELS
 from pspfast.options import (
     check_outputs,
-    label_or_none,
-    label_rule_options,
+    class_options,
+    data_set_as_asked,
+    data_set_options,
     report_result,
     result_file_options,
     workers_option,
@@ -24,6 +26,8 @@ from pspfast.options import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from pspfast.datasets import DataSet
 
 __all__ = ["Evaluation", "main", "postprocess"]
 
@@ -36,7 +40,10 @@ _MOST_TOLD = 20  # of the faults of one kind; --json has all
 @click.option("--test-annotation", type=click.Path(), help="Info file with the pictures' sizes (get_info jpg).")
 @click.option("--img-dir", type=click.Path(), help="Folder of the pictures (JPEGImages).")
 @click.option("--ann-dir", type=click.Path(), help="Folder of the labels; SegmentationClass beside the pictures.")
-@click.option("--split", type=click.Path(), help="File with one id a line (val.txt).")
+@click.option(
+    "--split", type=click.Path(), help="File with one id a line (val.txt), or with --root a split's name; val."
+)
+@data_set_options
 @click.option("--net-input-width", type=click.IntRange(min=1), help="Of the masks; the manifest's, or 500.")
 @click.option("--net-input-height", type=click.IntRange(min=1), help="Of the masks; the manifest's, or 500.")
 @click.option("--output", type=click.IntRange(min=0), metavar="N", help="The model's output: take <stem>_N only.")
@@ -46,9 +53,7 @@ _MOST_TOLD = 20  # of the faults of one kind; --json has all
     default="exact",
     help="exact takes a picture from where it was put; reference crops as the published script does.",
 )
-@click.option("--classes", type=click.Path(), help="File with one class name a line; VOC's 21 if left out.")
-@click.option("--ignore-index", default="255", metavar="LABEL", help="Pixels that do not count; 'none' for none.")
-@label_rule_options
+@class_options
 @click.option("--result-file", type=click.Path(), default="voc_seg_result.txt", help="The published list of scores.")
 @result_file_options
 @click.option("--save-masks", type=click.Path(), metavar="DIR", help="Palette PNGs in the pictures' own sizes.")
@@ -65,8 +70,13 @@ def main(
     ann_dir: str | None,
     net_input_width: int | None,
     net_input_height: int | None,
+    split: str | None,
+    data_set: DataSet,
+    root: str | None,
     classes: str | None,
-    ignore_index: str,
+    ignore_index: str | None,
+    label_map: dict[int, int] | None,
+    reduce_zero_label: bool | None,
     result_file: str,
     json_file: str | None,
     csv_file: str | None,
@@ -84,11 +94,21 @@ def main(
     The same pictures, more exactly, where preprocess wrote voc12_bin:
       python -m pspfast.postprocess --bin_data_path=result/dumpOutput_device0 --manifest=voc12_bin
 
+    \b
+    Another data set, in the folders that its authors gave it:
+      python -m pspfast.postprocess --dataset=ade20k --root=data/ADEChallengeData2016 --bin-data-path=dumps
+
     Dumps are <stem>_1.bin, <stem>_0.bin, <stem>.bin or .npy; labels of any type or class scores, told apart by size and
     content. Dumps, labels and pictures are paired by name. Faults are named and left out, and the scores say so. Exit
     status: 0 all done, 1 something is wrong with some pictures, 2 usage.
     """
     check_outputs((result_file, json_file, csv_file, options["ledger"]), ())
+    whole = False
+    if root is not None:
+        at = places(data_set, root, split)
+        img_dir = img_dir or (at.pictures if os.path.isdir(at.pictures) else None)
+        ann_dir, split, classes = ann_dir or at.labels, at.split, classes or at.classes
+        whole = split is None
     size = (net_input_height or net_input_width or 500, net_input_width or net_input_height or 500)
     found = postprocess(
         bin_data_path,
@@ -96,8 +116,9 @@ def main(
         image_folder=img_dir,
         label_folder=ann_dir,
         size=size if net_input_width or net_input_height else None,
-        classes=VOC.classes if classes is None else read_classes(classes),
-        ignore_index=label_or_none(ignore_index),
+        split=split,
+        data_set=data_set_as_asked(data_set, classes, ignore_index, label_map, reduce_zero_label),
+        whole=whole,
         masks=save_masks,
         quiet=quiet,
         **options,
@@ -116,7 +137,7 @@ def main(
         console.tell(f"{found.unasked} label pictures have no dump; --split says which pictures there must be")
     if not quiet:
         console.tell(str(found))
-    wrong = found.faults or (found.strays and options["split"] is None) or failed
+    wrong = found.faults or (found.strays and split is None and not whole) or failed
     return console.SOME_FAILED if wrong else console.DONE
 
 

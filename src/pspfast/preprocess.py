@@ -18,17 +18,27 @@ import numpy as np
 import pspfast
 from pspfast import console, ops, parallel
 from pspfast.console import Progress
-from pspfast.datasets import find_picture, pictures_in, read_split
+from pspfast.datasets import VOC, find_picture, pictures_in, places
 from pspfast.files import OutputError, folder_for_output, stem, write_sparse
-from pspfast.geometry import Letterbox
-from pspfast.images import MAX_PIXELS, PictureError, PictureReader
+from pspfast.images import MAX_PIXELS, PictureError
 from pspfast.manifest import MANIFEST, BinFolder, BinRecord, Manifest, PictureRecord
-from pspfast.options import workers_option
+from pspfast.options import data_set_options, workers_option
+from pspfast.preparing import (
+    Failure,
+    Preparation,
+    Preparer,
+    names_of_split,
+    names_to_use,
+    parameters,
+    written_extents,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from pspfast.datasets import DataSet
 
 __all__ = ["Failure", "Summary", "main", "preprocess"]
 
@@ -38,15 +48,6 @@ STAGES = ("decode", "letterbox", "write")
 _AHEAD = 32
 
 _MOST_WORKERS = 1024
-_LARGEST_SIDE = 1 << 16  # of a canvas
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A picture that is in no bin, and why."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ def preprocess(
     workers: int | None = None,
     resume: bool = True,
     max_pixels: int = MAX_PIXELS,
+    data_set: DataSet = VOC,
     quiet: bool = True,
 ) -> Summary:
     """Letterbox pictures into bins of ``(batch_size, 3, H, W)`` and describe them in ``manifest.json``.
@@ -145,6 +147,7 @@ def preprocess(
         workers: threads; the CPUs this process may use if left out.
         resume: keep bins of an earlier run with the same parameters whose pictures have not changed.
         max_pixels: larger pictures are refused.
+        data_set: says which picture an id stands for, and which files of the folder are pictures.
         quiet: no progress on standard error; failures are told all the same.
 
     Returns:
@@ -166,7 +169,7 @@ def preprocess(
         1500000
     """
     started = time.perf_counter()
-    parameters = _parameters(size, mean, std, stats, pad_value, scale_up, dtype, batch_size)
+    how = parameters(size, mean, std, stats, pad_value, scale_up, dtype, batch_size)
     workers = parallel.default_workers() if workers is None else workers
     if not 1 <= workers <= _MOST_WORKERS:
         raise ValueError(f"workers must be 1 to {_MOST_WORKERS}, got {workers}")
@@ -174,13 +177,13 @@ def preprocess(
         raise ValueError("the folder of pictures has an empty name")
     pspfast.isa()  # a wrong PSPFAST_ISA is told before anything is touched
     source = os.path.abspath(image_folder)
-    names, unusable = _names(source, split)
+    names, unusable = _names(source, split, data_set)
     jobs = _jobs(names, batch_size)
-    shape = (batch_size, 3, *size)
-    bin_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    preparation = Preparation(dtype, size, ops.Normalization(mean, std, stats), pad_value, scale_up=scale_up)
+    bin_bytes = batch_size * math.prod(preparation.shape) * np.dtype(dtype).itemsize
 
     folder = folder_for_output(bin_folder)
-    with BinFolder(folder, parameters, source, resume=resume) as bins:
+    with BinFolder(folder, how, source, resume=resume, data_set=data_set) as bins:
         kept, to_do = [], []
         for job in jobs:
             record = bins.finished.get(job.bin_name)
@@ -192,9 +195,7 @@ def preprocess(
         done = sum(len(record.pictures) for record in kept)
 
         def make_worker() -> _Worker:
-            return _Worker(
-                source, bins, ops.Normalization(mean, std, stats), pad_value, scale_up, shape, dtype, max_pixels
-            )
+            return _Worker(source, data_set, bins, preparation, batch_size, max_pixels)
 
         with Progress("pictures", len(names), already=done, quiet=quiet) as progress:
             tally = _Tally(progress, kept)
@@ -208,7 +209,7 @@ def preprocess(
                 tally.failures.sort(key=lambda failure: place.get(failure.name, len(names)))
                 records = tuple(tally.records[job.bin_name] for job in jobs if job.bin_name in tally.records)
                 failed = tuple((failure.name, failure.reason) for failure in tally.failures)
-                bins.finish(Manifest(parameters, source, records, failed, pspfast.__version__))
+                bins.finish(Manifest(how, source, records, failed, pspfast.__version__))
             except OutputError as error:
                 stopped = str(error)
 
@@ -233,34 +234,33 @@ class _Worker:
     def __init__(
         self,
         source: str,
+        data_set: DataSet,
         bins: BinFolder,
-        normalization: ops.Normalization,
-        pad_value: float,
-        scale_up: bool,
-        shape: tuple[int, int, int, int],
-        dtype: str,
+        preparation: Preparation,
+        batch_size: int,
         max_pixels: int,
     ) -> None:
-        self._source, self._bins = source, bins
-        self._normalization, self._pad_value, self._scale_up = normalization, pad_value, scale_up
-        self._batch: NDArray[Any] = np.empty(shape, dtype)
+        self._source, self._data_set, self._bins = source, data_set, bins
+        self._batch: NDArray[Any] = np.empty((batch_size, *preparation.shape), preparation.dtype)
         self._bytes = self._batch.data.cast("B")
-        self._padding_is_zero = not any(self._batch.dtype.type(pad_value).tobytes())
-        self._reader = PictureReader(max_pixels)
+        self._padding_is_zero = not any(self._batch.dtype.type(preparation.pad_value).tobytes())
+        self._preparer = Preparer(preparation, max_pixels)
 
     def __call__(self, job: _Job) -> _Outcome:
         records: list[PictureRecord] = []
         failures = []
-        seconds = dict.fromkeys(STAGES, 0.0)
+        self._preparer.seconds = {"read": 0.0, "letterbox": 0.0}
         for name in job.names:
             try:
-                records.append(self._picture(name, self._batch[len(records)], seconds))
+                file = find_picture(self._source, name, self._data_set)
+                path = os.path.join(self._source, file)
+                records.append(self._preparer.prepare(name, file, path, self._batch[len(records)]))
             except PictureError as error:
                 failures.append(Failure(name, str(error)))
         record = BinRecord(job.bin_name, tuple(records))
         if not records:
             self._bins.discard(job.bin_name)
-            return _Outcome(record, tuple(failures), 0, seconds)
+            return _Outcome(record, tuple(failures), 0, self._seconds(0.0))
 
         before = time.perf_counter()
         try:
@@ -269,38 +269,24 @@ class _Worker:
             if error.is_lasting:
                 raise
             failures += [Failure(picture.name, str(error)) for picture in records]
-            return _Outcome(BinRecord(job.bin_name, ()), tuple(failures), 0, seconds)
+            return _Outcome(BinRecord(job.bin_name, ()), tuple(failures), 0, self._seconds(0.0))
         self._bins.add(record)
-        seconds["write"] += time.perf_counter() - before
-        return _Outcome(record, tuple(failures), self._batch.nbytes, seconds)
+        written = time.perf_counter() - before
+        return _Outcome(record, tuple(failures), self._batch.nbytes, self._seconds(written))
 
     def _extents(self, records: Sequence[PictureRecord]) -> list[tuple[int, int]]:
-        """Byte ranges of the bin that hold anything but zeros: not the rows above and below, not the unused slots."""
-        _, channels, height, width = self._batch.shape
-        row = width * self._batch.itemsize
-        extents: list[tuple[int, int]] = []
-        for slot, record in enumerate(records):
-            (top, _), (rows, _) = record.geometry.offset, record.geometry.resized
-            if not self._padding_is_zero:
-                top, rows = 0, height
-            for plane in range(slot * channels, (slot + 1) * channels):
-                start = (plane * height + top) * row
-                if extents and extents[-1][1] == start:
-                    start, _ = extents.pop()
-                extents.append((start, (plane * height + top + rows) * row))
-        return extents
+        slots, channels, height, width = self._batch.shape
+        return written_extents(
+            slots,
+            (channels, height, width),
+            self._batch.itemsize,
+            [record.geometry for record in records],
+            padding_is_zero=self._padding_is_zero,
+        )
 
-    def _picture(self, name: str, slot: NDArray[Any], seconds: dict[str, float]) -> PictureRecord:
-        start = time.perf_counter()
-        file = find_picture(self._source, name)
-        picture = self._reader.read(os.path.join(self._source, file))
-        decoded = time.perf_counter()
-        height, width, _ = picture.pixels.shape
-        geometry = Letterbox.fit((height, width), slot.shape[1:], scale_up=self._scale_up)
-        ops.letterbox_into(slot, picture.pixels, geometry, self._normalization, self._pad_value)
-        seconds["decode"] += decoded - start
-        seconds["letterbox"] += time.perf_counter() - decoded
-        return PictureRecord(name, file, picture.file_bytes, picture.modified_ns, geometry, picture.remark)
+    def _seconds(self, written: float) -> dict[str, float]:
+        taken = self._preparer.seconds
+        return {"decode": taken["read"], "letterbox": taken["letterbox"], "write": written}
 
 
 class _Tally:
@@ -330,83 +316,19 @@ class _Tally:
         self._progress.advance(len(outcome.record.pictures) + len(outcome.failures))
 
 
-def _parameters(
-    size: tuple[int, int],
-    mean: Sequence[float],
-    std: Sequence[float],
-    stats: Literal["float16", "exact"],
-    pad_value: float,
-    scale_up: bool,
-    dtype: str,
-    batch_size: int,
-) -> dict[str, Any]:
-    """What decides the bytes of a bin, as it stands in the manifest; checked."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if dtype not in ("float16", "float32"):
-        raise ValueError(f"dtype must be 'float16' or 'float32', got {dtype!r}")
-    if not math.isfinite(pad_value):
-        raise ValueError(f"pad_value must be finite, got {pad_value}")
-    if dtype == "float16" and abs(pad_value) > float(np.finfo(np.float16).max):
-        raise ValueError(f"pad_value must fit float16, got {pad_value}; take dtype 'float32' (--dtype float32)")
-    canvas = Letterbox.fit((1, 1), size).canvas
-    if max(canvas) > _LARGEST_SIDE:
-        raise ValueError(f"size must be at most {_LARGEST_SIDE} on both axes, got {canvas}")
-    normalization = ops.Normalization(mean, std, stats)
-    return {
-        "batch_size": int(batch_size),
-        "size": list(canvas),
-        "layout": "NCHW",
-        "channels": "RGB",
-        "dtype": dtype,
-        "stats": stats,
-        "mean": [float(value) for value in mean],
-        "std": [float(value) for value in std],
-        "mean_used": list(normalization.mean),
-        "std_used": list(normalization.std),
-        "pad_value": float(pad_value),
-        "scale_up": bool(scale_up),
-    }
-
-
-def _names(source: str, split: str | os.PathLike[str] | None) -> tuple[list[str], list[Failure]]:
+def _names(source: str, split: str | os.PathLike[str] | None, data_set: DataSet) -> tuple[list[str], list[Failure]]:
     """Ids to use, in order, and those that cannot be because of another one."""
     if not Path(source).is_dir():
         raise NotADirectoryError(None, "no such folder of pictures", source)
-    if split is None:
-        candidates, failures = pictures_in(source), []
-        if not candidates:
-            raise ValueError(f"{source}: no pictures in this folder")
+    if split is not None:
+        candidates, repeated = names_of_split(split)
     else:
-        named = read_split(split)
-        candidates = list(named.ids)
-        failures = [
-            Failure(
-                name, f"{os.fspath(split)}, line {line}: {name!r} is named again (first on line {first}), used once"
-            )
-            for name, line, first in named.repeated
-        ]
-    names: list[str] = []
-    owner: dict[str, str] = {}
-    for name in candidates:
-        key = stem(name)
-        if not _can_be_a_file(name):
-            failures.append(Failure(name, f"{name!r} cannot be the name of a file here"))
-        elif not key:
-            failures.append(Failure(name, f"{name!r} has nothing before its first dot to name a bin by"))
-        elif key in owner:
-            failures.append(Failure(name, f"{name!r} would have the same bin {key}.bin as {owner[key]!r}, not used"))
-        else:
-            owner[key] = name
-            names.append(name)
-    return names, failures
-
-
-def _can_be_a_file(name: str) -> bool:
-    try:
-        return "\0" not in name and bool(os.fsencode(name))
-    except UnicodeEncodeError:
-        return False
+        candidates, repeated = pictures_in(source, data_set), []
+        if not candidates:
+            kind = f" (*{data_set.picture_suffix})" * bool(data_set.picture_suffix)
+            raise ValueError(f"{source}: no pictures{kind} in this folder")
+    names, unusable = names_to_use(map(data_set.id_of, candidates))
+    return names, repeated + unusable
 
 
 def _jobs(names: list[str], batch_size: int) -> list[_Job]:
@@ -417,8 +339,13 @@ def _jobs(names: list[str], batch_size: int) -> list[_Job]:
 
 
 @click.command(context_settings=console.CONTEXT_SETTINGS)
-@click.option("--image-folder-path", type=click.Path(), required=True, help="Folder of the pictures (JPEGImages).")
-@click.option("--split", type=click.Path(), help="File with one id a line (val.txt); all pictures if left out.")
+@click.option("--image-folder-path", type=click.Path(), help="Folder of the pictures (JPEGImages); or give --root.")
+@click.option(
+    "--split",
+    type=click.Path(),
+    help="File with one id a line (val.txt), or with --root a split's name; all pictures, or val, if left out.",
+)
+@data_set_options
 @click.option("--bin-folder-path", type=click.Path(), required=True, help="Folder for the bins and manifest.json.")
 @click.option("--size", type=(int, int), default=ops.DEFAULT_SIZE, metavar="H W", help="Canvas, height and width.")
 @click.option(
@@ -452,7 +379,15 @@ def _jobs(names: list[str], batch_size: int) -> list[_Job]:
 )
 @click.option("--quiet", is_flag=True, help="Only tell what failed.")
 @console.handles_errors
-def main(image_folder_path: str, bin_folder_path: str, split: str | None, quiet: bool, **options: Any) -> int:
+def main(
+    image_folder_path: str | None,
+    bin_folder_path: str,
+    split: str | None,
+    data_set: DataSet,
+    root: str | None,
+    quiet: bool,
+    **options: Any,
+) -> int:
     """Letterbox a data set into the bins a network reads.
 
     \b
@@ -460,11 +395,20 @@ def main(image_folder_path: str, bin_folder_path: str, split: str | None, quiet:
       python -m pspfast.preprocess --image_folder_path=VOCdevkit/VOC2012/JPEGImages
         --split=VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt --bin_folder_path=voc12_bin
 
+    \b
+    Another data set, in the folders that its authors gave it:
+      python -m pspfast.preprocess --dataset=cityscapes --root=data/cityscapes --bin-folder-path=city_bin
+
     A bin is (batch_size, 3, H, W) of the dtype, raw. Killed or interrupted, the same command goes on where it stopped.
     Options may be spelled with underscores. Exit status: 0 all done, 1 some pictures failed or the disk is full,
     2 usage.
     """
-    summary = preprocess(image_folder_path, bin_folder_path, split, quiet=quiet, **options)
+    if root is not None:
+        found = places(data_set, root, split)
+        image_folder_path, split = image_folder_path or found.pictures, found.split
+    if image_folder_path is None:
+        raise ValueError("where are the pictures? Give --image-folder-path, or --root with the folder of the data set")
+    summary = preprocess(image_folder_path, bin_folder_path, split, data_set=data_set, quiet=quiet, **options)
     if not quiet:
         console.report(f"{summary}\n{os.path.join(bin_folder_path, MANIFEST)}" if not summary.stopped else str(summary))
     if summary.stopped:

@@ -102,7 +102,7 @@ class Side:
     def _of_result(cls, path: str, result: Result, rules: dict[str, Any]) -> Side:
         source = dict(result.source)
         for rule, value in rules.items():
-            wanted = {str(old): new for old, new in value.items()} if rule == "label_map" else value
+            wanted = {str(old): new for old, new in (value or {}).items()} if rule == "label_map" else value
             if wanted and source.get(rule) != wanted:
                 raise ValueError(f"{path} has finished scores, made with another {rule}; give a ledger in its place")
         return cls(
