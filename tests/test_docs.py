@@ -50,18 +50,10 @@ def test_readme_snippet(shared_data: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        "README.md",
-        "CHANGELOG.md",
-        "docs/architecture.md",
-        "docs/export.md",
-        "docs/integrations.md",
-        "docs/metrics.md",
-        "docs/scoring.md",
-    ],
-)
+DOCUMENTS = ["README.md", "CHANGELOG.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_inside_the_tree_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text()
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):

@@ -3,52 +3,138 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
 
 import pspfast
 from pspfast import console
 
 __all__ = ["main"]
 
-# Name -> where its command is, and what it does; told here so that --help imports none of them.
-_STAGES = {
-    "export": ("pspfast.export.export_command", "A checkpoint to ONNX files."),
-    "simplify": ("pspfast.export.simplify_command", "An ONNX file, simplified and checked."),
-    "verify": ("pspfast.export.verify_command", "Two models, pixel by pixel: PyTorch and ONNX."),
-    "doctor": ("pspfast.export.doctor_command", "What a compiler will not like in an ONNX file; mends pools."),
-    "preprocess": ("pspfast.preprocess", "Pictures to the bins a network reads."),
-    "get-info": ("pspfast.get_info", "The info files of the published guide."),
-    "postprocess": ("pspfast.postprocess", "Dumped masks to scores."),
-    "ledger": ("pspfast.ledger_commands", "Merge what was counted of each picture, score it again."),
-    "compare": ("pspfast.compare", "Two evaluations against each other, with intervals and a verdict."),
-    "oracle": ("pspfast.oracle", "What geometry alone costs, with labels as the network."),
+# Section -> name -> where its command is, and what it does; told here so that --help imports none of them.
+_SECTIONS = {
+    "The model": {
+        "export": ("pspfast.export.export_command", "A checkpoint to ONNX files."),
+        "simplify": ("pspfast.export.simplify_command", "An ONNX file, simplified and checked."),
+        "verify": ("pspfast.export.verify_command", "Two models, pixel by pixel: PyTorch and ONNX."),
+        "doctor": ("pspfast.export.doctor_command", "What a compiler will not like in an ONNX file; mends pools."),
+        "aipp": ("pspfast.tools.aipp_command", "The file that lets an Ascend device normalize pictures itself."),
+        "atc": ("pspfast.tools.atc_command", "An ONNX file to an .om for an Ascend device, with its ATC."),
+    },
+    "The data path, stage by stage": {
+        "preprocess": ("pspfast.preprocess", "Pictures to the bins a network reads."),
+        "get-info": ("pspfast.get_info", "The info files of the published guide."),
+        "infer": ("pspfast.infer", "Bins to masks: ONNX Runtime, or an Ascend device."),
+        "postprocess": ("pspfast.postprocess", "Dumped masks to scores."),
+    },
+    "Scores": {
+        "ledger": ("pspfast.ledger_commands", "Merge what was counted of each picture, score it again."),
+        "compare": ("pspfast.compare", "Two evaluations against each other, with intervals and a verdict."),
+        "oracle": ("pspfast.oracle", "What geometry alone costs, with labels as the network."),
+    },
+    "Speed": {
+        "benchmark": ("pspfast.benchmark", "How fast a model runs, stage by stage; drives the vendors' tools, too."),
+        "compare-perf": (
+            "pspfast.performance.compare_perf",
+            "Measured throughputs side by side, and unsound claims.",
+        ),
+    },
 }
+_STAGES = {name: stage for section in _SECTIONS.values() for name, stage in section.items()}
+_OWN = {"completion": "Lines that let bash, zsh or fish complete pspfast."}
+
+_EXAMPLES = """\
+pspfast export --checkpoint pspnet_r50-d8_512x512_20k_voc12aug --output-file pspnet.onnx
+pspfast compare --baseline voc-opensource om.ledger
+pspfast doctor env"""
 
 
 class _Stages(click.Group):
     def list_commands(self, _: click.Context) -> list[str]:
-        return list(_STAGES)
+        return [*_STAGES, *self.commands]
 
-    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         name = name.replace("_", "-")
         if name not in _STAGES:
-            return None
+            return super().get_command(ctx, name)
         command: click.Command = import_module(_STAGES[name][0]).main
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        typed, command, rest = super().resolve_command(ctx, args)
+        if command is not None and typed is not None and not ctx.resilient_parsing:
+            ctx.default_map = {typed: self._defaults(ctx, typed.replace("_", "-"), command)}
+        return typed, command, rest
+
+    def _defaults(self, ctx: click.Context, name: str, command: click.Command) -> dict[str, Any]:
+        from pspfast import settings  # tomllib
+
+        found: dict[str, Any] = {}
+        path = settings.find_settings(ctx.params["config"])
+        if path is not None:
+            try:
+                tables = settings.read_settings(path, _STAGES)
+                found = settings.defaults(path, tables, name, command, self._all_commands)
+            except OSError as error:
+                raise click.UsageError(f"{path}: {error.strerror}") from error
+            except ValueError as error:
+                raise click.UsageError(str(error)) from error
+        if ctx.params["log_level"] == "warning" and any(one.name == "quiet" for one in command.params):
+            found["quiet"] = True
+        return found
+
+    def _all_commands(self) -> list[click.Command]:
+        return [import_module(module).main for module, _ in _STAGES.values()]
+
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Stages, in the order of the work"):
-            formatter.write_dl([(name, about) for name, (_, about) in _STAGES.items()])
+        for section, stages in _SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, about) for name, (_, about) in stages.items()])
+        with formatter.section("This program"):
+            formatter.write_dl([("doctor env", "What it finds here: CPU, libraries, tools."), *_OWN.items()])
+        with formatter.section("Examples"):
+            formatter.write("".join(f"  {line}\n" for line in _EXAMPLES.splitlines()))
 
 
-@click.command("pspfast", cls=_Stages, context_settings=console.CONTEXT_SETTINGS)
+@click.command("pspfast", cls=_Stages, context_settings=console.CONTEXT_SETTINGS | {"auto_envvar_prefix": "PSPFAST"})
+@click.option("--config", metavar="FILE", help="Defaults of options, in place of ./pspfast.toml (PSPFAST_CONFIG).")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning"]),
+    default="info",
+    help="debug: also where errors come from; warning: no progress, as --quiet.",
+)
 @click.version_option(pspfast.__version__, prog_name="pspfast")
-def main() -> None:
-    """The data path of deployed semantic segmentation.
+def main(config: str | None, log_level: str) -> None:  # noqa: ARG001 - config is read with the stage
+    """The data path of deployed semantic segmentation: pictures in, tensors out, masks back, scores.
 
-    Also `python -m pspfast`.
+    pspfast STAGE --help teaches each stage. Options that one would retype go into pspfast.toml: a table for each stage,
+    [all] for every one. What is typed wins, then the environment (PSPFAST_RUN_WORKERS=1), then the file.
+
+    Exit status: 0 done, 1 some inputs failed, 2 usage, 3 a tool or library is missing, 130 interrupted.
     """
+    console.set_level(log_level)
+
+
+@main.command("completion", short_help=_OWN["completion"])
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@console.handles_errors
+def completion(shell: str) -> int:
+    """Print what lets a shell complete pspfast: stages, options and their values.
+
+    \b
+      echo 'eval "$(pspfast completion bash)"' >> ~/.bashrc
+      echo 'eval "$(pspfast completion zsh)"' >> ~/.zshrc
+      pspfast completion fish > ~/.config/fish/completions/pspfast.fish
+    """
+    found = get_completion_class(shell)
+    assert found is not None  # click has these three
+    console.report(found(main, {}, "pspfast", "_PSPFAST_COMPLETE").source().rstrip("\n"))
+    return console.DONE
 
 
 if __name__ == "__main__":

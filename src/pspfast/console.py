@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from typing import TYPE_CHECKING, Any, ParamSpec, TextIO
 
 from pspfast.extras import MissingExtra
@@ -31,6 +32,7 @@ __all__ = [
     "handles_errors",
     "peak_memory",
     "report",
+    "set_level",
     "tell",
 ]  # fmt: skip
 
@@ -58,16 +60,16 @@ def handles_errors(command: Callable[P, int]) -> Callable[P, None]:
         try:
             status = command(*args, **kwargs)
         except OutputError as error:
-            tell(str(error))
+            _tell_error(error, str(error))
             status = SOME_FAILED
         except MissingExtra as error:
-            tell(str(error))
+            _tell_error(error, str(error))
             status = MISSING
         except (OSError, ValueError, RuntimeError) as error:
-            tell(_sentence(error))
-            status = USAGE
+            _tell_error(error, _sentence(error))
+            status = SOME_FAILED if _is_of_a_tool(error) else USAGE
         except MemoryError as error:
-            tell(f"not enough memory: {error}")
+            _tell_error(error, f"not enough memory: {error}")
             status = USAGE
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end in the middle of these lines
@@ -76,6 +78,18 @@ def handles_errors(command: Callable[P, int]) -> Callable[P, None]:
         sys.exit(status)
 
     return run
+
+
+_shows_traces = False
+
+
+def set_level(level: str) -> None:
+    """Say how much is told: with ``"debug"`` also where errors come from.
+
+    Less than usual is what commands do with ``--quiet``, which ``--log-level warning`` switches on.
+    """
+    global _shows_traces  # noqa: PLW0603 - there is one standard error
+    _shows_traces = level == "debug"
 
 
 def report(text: str) -> None:
@@ -129,6 +143,19 @@ def _give_up(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _tell_error(error: BaseException, text: str) -> None:
+    if _shows_traces:
+        tell("".join(traceback.format_exception(error)).rstrip("\n"))
+    tell(text)
+
+
+def _is_of_a_tool(error: Exception) -> bool:
+    """Whether a program that was called right did not do its work."""
+    from pspfast.tools.runner import ToolFailed  # here: few commands start any
+
+    return isinstance(error, ToolFailed)
+
+
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
@@ -151,6 +178,7 @@ class Progress:
     def __init__(self, what: str, total: int, *, already: int = 0, quiet: bool = False) -> None:
         self._what, self._total, self._quiet = what, total, quiet
         self._done = self._already = already
+        self._note = ""
         self._started = self._told = time.monotonic()
         self._bar: Any = None
         if not quiet and sys.stderr.isatty():
@@ -176,6 +204,12 @@ class Progress:
                 self._told = now
                 tell(self._line(now - self._started))
 
+    def note(self, text: str) -> None:
+        """What to show beside the numbers, from now on."""
+        self._note = text
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], note=text)
+
     def say(self, text: str) -> None:
         """Print a line of its own, above the bar if there is one; also when quiet, since it is about a failure."""
         if self._bar is not None:
@@ -185,8 +219,8 @@ class Progress:
 
     def _line(self, seconds: float) -> str:
         rate = (self._done - self._already) / seconds
-        left = (self._total - self._done) / rate
-        return f"{self._done}/{self._total} {self._what}, {rate:.0f}/s, {left:.0f} s left"
+        left = f", {(self._total - self._done) / rate:.0f} s left" if rate else ""
+        return f"{self._done}/{self._total} {self._what}, {rate:.0f}/s{left}" + f", {self._note}" * bool(self._note)
 
 
 def _terminal_bar(what: str, total: int, already: int) -> Any:
@@ -201,7 +235,13 @@ def _terminal_bar(what: str, total: int, already: int) -> Any:
             return Text(f"{task.finished_speed or task.speed or 0:.0f} {what}/s")
 
     bar = RichProgress(
-        TextColumn(what), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(), console=Console(stderr=True)
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
     )
-    bar.add_task(what, total=total, completed=already)
+    bar.add_task(what, total=total, completed=already, note="")
     return bar

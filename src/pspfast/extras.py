@@ -9,6 +9,7 @@ __all__ = ["MissingExtra", "need"]
 
 # Library -> the extra of this package that brings it.
 _EXTRAS = {
+    "jinja2": "run",
     "mmcv": "mmseg",
     "mmengine": "mmseg",
     "mmseg": "mmseg",

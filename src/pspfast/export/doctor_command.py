@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pspfast import console
+from pspfast import console, environment
 from pspfast.export import graphs
 from pspfast.export.diagnosis import Diagnosis, Finding, diagnose
 from pspfast.export.pool_repair import Repair, repair
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_ABOUT = {"machine": "This machine", "package": "Needed", "extra": "For some commands", "tool": "Tools of vendors"}
 _WIDTH = 100
 _MOST_NODES = 4
 _MOST_CHARACTERS_OF_A_NAME = 42
 
 
 @click.command("doctor", context_settings=console.CONTEXT_SETTINGS)
-@click.argument("model", type=click.Path())
+@click.argument("model", type=click.Path(), metavar="MODEL|env")
 @click.option("--fix", type=click.Path(), metavar="OUT", help="Write the model with its pools put right.")
 @click.option(
     "--adaptive", multiple=True, metavar="NODE", help="An AveragePool known to have been adaptive; may be repeated."
@@ -42,6 +44,7 @@ def main(model: str, fix: str | None, adaptive: tuple[str, ...], json_file: str 
     \b
       pspfast doctor pspnet.onnx
       pspfast doctor pspnet.onnx --fix pspnet_exact.onnx
+      pspfast doctor env
 
     Each pool is held against the limits that Ascend documents, and against the adaptive pool that it was made of, as
     far as that can be inferred; operators, Resize, opset and declared shapes against what is documented or computed.
@@ -50,9 +53,15 @@ def main(model: str, fix: str | None, adaptive: tuple[str, ...], json_file: str 
     against exact averages, and writes OUT only if all is right. Wrong declarations of shapes are corrected too. OUT is
     the model as it was if there is nothing to change.
 
+    `env` in place of a file looks this machine over: CPU and kernels, libraries, ONNX Runtime's providers, tools.
+
     Exit status: 0 no finding is an error, 1 some are (with --fix: in OUT) or an output cannot be written, 2 not a model
     or usage, 3 onnx (or, for --fix, onnxruntime) is not installed.
     """
+    if model == "env":
+        if fix is not None or adaptive:
+            raise ValueError("--fix and --adaptive are for models; for one called env, write ./env")
+        return _environment(json_file)
     check_outputs([fix, json_file], [model])
     if fix is not None:
         graphs.check_writable(fix)
@@ -81,6 +90,20 @@ def main(model: str, fix: str | None, adaptive: tuple[str, ...], json_file: str 
     if json_file is not None:
         write_whole(json_file, found.to_json(**others).encode())
     return console.SOME_FAILED if rest.count("error") else console.DONE
+
+
+def _environment(json_file: str | None) -> int:
+    check_outputs([json_file], [])
+    found = environment.facts()
+    for about, title in _ABOUT.items():
+        console.report(f"{title}:")
+        for fact in found:
+            if fact.about == about:
+                text = f"{fact.value or '-'}" + f"  ({fact.note})" * bool(fact.note)
+                console.report(textwrap.fill(f"  {fact.name:20}  {text}", _WIDTH, subsequent_indent=" " * 24))
+    if json_file is not None:
+        write_whole(json_file, json.dumps({"facts": [asdict(fact) for fact in found]}, indent=2).encode())
+    return console.DONE
 
 
 def _diagnosed(path: str, model: Any, adaptive: Sequence[str]) -> Diagnosis:

@@ -1,0 +1,133 @@
+"""Ascend devices through ais_bench's Python interface. There was none to try this on; see docs."""
+
+from __future__ import annotations
+
+import math
+import os
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pspfast.extras import MissingExtra
+from pspfast.runtimes.acl_errors import codes_in, explain
+from pspfast.runtimes.base import Runtime, RuntimeFault, TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["AisBenchRuntime"]
+
+_DTYPES = (
+    "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64", "bool",
+)  # fmt: skip
+
+_HOW_TO_INSTALL = (
+    "ais_bench and aclruntime are wheels of Huawei's, not on PyPI: install both of them for this Python, and "
+    "`source set_env.sh` of CANN in this shell"
+)
+
+
+class AisBenchRuntime(Runtime):
+    """An ``.om`` model of a fixed batch in an ``InferSession``.
+
+    Args:
+        path: of the model.
+        device: its number, from 0.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a model that pspfast cannot feed: several inputs, or sizes left open.
+        MissingExtra: ais_bench is not installed.
+        RuntimeFault: no such device, or the session refuses the model.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, device: int = 0) -> None:
+        self._path, self._device = os.fspath(path), int(device)
+        with open(self._path, "rb"):  # the session only has a number for files that are not there
+            pass
+        try:
+            interface = import_module("ais_bench.infer.interface")
+        except ImportError as error:
+            raise MissingExtra(
+                f"this needs ais_bench, which cannot be imported ({error}); {_HOW_TO_INSTALL}"
+            ) from error
+        try:
+            self._session: Any = interface.InferSession(self._device, self._path)
+        except Exception as error:  # RuntimeError mostly; what it raises is not documented
+            raise RuntimeFault(f"{self._path} on device {self._device}: {_sentence(error)}") from error
+        self.compute_seconds = []
+        try:
+            self.inputs = tuple(map(self._spec, self._session.get_inputs()))
+            self.outputs = tuple(map(self._spec, self._session.get_outputs()))
+            self.batches = (int(self.input.shape[0] or 0),)
+        except BaseException:
+            self.close()
+            raise
+
+    def _spec(self, tensor: Any) -> TensorSpec:
+        shape = tuple(map(int, tensor.shape))
+        shown = "x".join(map(str, shape)) or "a single number"
+        dtype = str(tensor.datatype).rpartition(".")[2]  # an enumeration of aclruntime's
+        if not shape or min(shape) < 1:
+            raise ValueError(
+                f"{self._path}: {tensor.name!r} is {shown}: sizes are left open, and ais_bench does not say which ones "
+                "the model has; take --runtime acl, or convert with a fixed shape"
+            )
+        if dtype not in _DTYPES:
+            raise ValueError(f"{self._path}: {tensor.name!r} is {dtype}; known are {', '.join(_DTYPES)}")
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if tensor.realsize != size:
+            raise ValueError(
+                f"{self._path}: {tensor.name!r} has {tensor.realsize} bytes, but {dtype} {shown} is {size}: not the "
+                "layout that its description says"
+            )
+        return TensorSpec(tensor.name, dtype, shape)
+
+    def _run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
+        if self._session is None:
+            raise RuntimeFault(f"{self._path}: the runtime was closed")
+        try:
+            found = self._session.infer([batch], mode="static")
+        except Exception as error:  # as above
+            raise RuntimeFault(f"{self._path} on device {self._device}: {_sentence(error)}") from error
+        outputs = [np.array(one) for one in found]  # a copy: whose memory it is is not said
+        for output, spec in zip(outputs, self.outputs, strict=True):
+            if output.shape != spec.shape or output.dtype != np.dtype(spec.dtype):
+                shape = "x".join(map(str, output.shape))
+                raise RuntimeFault(f"{self._path}: output {spec.name!r} came as {output.dtype} {shape}, not {spec}")
+        self._note_time()
+        return outputs
+
+    def _note_time(self) -> None:
+        summary = getattr(self._session, "summary", None) or self._session.sumary  # the older spelling
+        last = summary().exec_time_list[-1]
+        milliseconds = last[1] - last[0] if isinstance(last, (tuple, list)) else last  # pairs in newer versions
+        self.compute_seconds.append(float(milliseconds) / 1000)
+
+    def close(self) -> None:
+        """Release the session; a second call does nothing."""
+        session, self._session = self._session, None
+        if session is not None:
+            # In newer versions finalize() is for all models of the process, in older ones for this one.
+            release = getattr(session, "free_resource", None) or session.finalize
+            release()
+
+    def describe(self) -> dict[str, Any]:
+        """See :class:`pspfast.runtimes.base.Runtime`."""
+        try:
+            version = metadata.version("ais_bench")
+        except metadata.PackageNotFoundError:
+            version = None
+        return {
+            "runtime": "ais_bench",
+            "version": version,
+            "device": f"Ascend:{self._device}",
+            "provider": None,
+            "threads": None,
+        }
+
+
+def _sentence(error: Exception) -> str:
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return "; ".join([f"ais_bench: {text}", *(f"{code} is {explain(code)}" for code in codes_in(text))])
