@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from pspfast import ConfusionMatrix
-from pspfast.compare import BASELINES, Side, _verdict, compare
+from pspfast.compare import BASELINES, Side, compare
+from pspfast.compare import verdict as verdict_of
 from pspfast.datasets import VOC
 from pspfast.ledger import Entry, Ledger, Subject, write_ledger
 from pspfast.pairs import Pairs
@@ -286,12 +287,12 @@ def test_verdict(tmp_path: Path) -> None:
 
 
 def test_rounding_does_not_contradict_the_verdict() -> None:
-    assert _verdict(0.996, 1.0) == (True, "mIoU falls by 0.996 points: accepted, the loss is under 1")
-    assert _verdict(0.99996, 1.0)[1].startswith("mIoU falls by 0.99996 points: accepted")
-    assert _verdict(1.0, 1.0) == (False, "mIoU falls by 1.00 points: not accepted, the loss is not under 1")
-    assert _verdict(0.0003, 0.0)[1] == "mIoU falls by 0.0003 points: not accepted, the loss is not under 0"
-    assert _verdict(-0.0003, 0.0)[1] == "mIoU rises by 0.0003 points: accepted"
-    assert _verdict(1e-30, 0.0)[1] == "mIoU falls by 1e-30 points: not accepted, the loss is not under 0"
+    assert verdict_of(0.996, 1.0) == (True, "mIoU falls by 0.996 points: accepted, the loss is under 1")
+    assert verdict_of(0.99996, 1.0)[1].startswith("mIoU falls by 0.99996 points: accepted")
+    assert verdict_of(1.0, 1.0) == (False, "mIoU falls by 1.00 points: not accepted, the loss is not under 1")
+    assert verdict_of(0.0003, 0.0)[1] == "mIoU falls by 0.0003 points: not accepted, the loss is not under 0"
+    assert verdict_of(-0.0003, 0.0)[1] == "mIoU rises by 0.0003 points: accepted"
+    assert verdict_of(1e-30, 0.0)[1] == "mIoU falls by 1e-30 points: not accepted, the loss is not under 0"
 
 
 def test_command_says_what_the_split_repeats(tmp_path: Path) -> None:

@@ -15,6 +15,11 @@ __all__ = ["main"]
 
 # Section -> name -> where its command is, and what it does; told here so that --help imports none of them.
 _SECTIONS = {
+    "All at once": {
+        "run": ("pspfast.run", "Pictures to scores, in memory, with a report to look at."),
+        "demo": ("pspfast.demo.demo_command", "The same on pictures and a model of its own."),
+        "report": ("pspfast.report.report_command", "Saved results as a page, one or several runs."),
+    },
     "The model": {
         "export": ("pspfast.export.export_command", "A checkpoint to ONNX files."),
         "simplify": ("pspfast.export.simplify_command", "An ONNX file, simplified and checked."),
@@ -36,18 +41,17 @@ _SECTIONS = {
     },
     "Speed": {
         "benchmark": ("pspfast.benchmark", "How fast a model runs, stage by stage; drives the vendors' tools, too."),
-        "compare-perf": (
-            "pspfast.performance.compare_perf",
-            "Measured throughputs side by side, and unsound claims.",
-        ),
+        "compare-perf": ("pspfast.performance.compare_perf", "Measured throughputs side by side, and unsound claims."),
     },
 }
 _STAGES = {name: stage for section in _SECTIONS.values() for name, stage in section.items()}
 _OWN = {"completion": "Lines that let bash, zsh or fish complete pspfast."}
 
 _EXAMPLES = """\
+pspfast demo
+pspfast run --voc-root VOCdevkit/VOC2012 --model pspnet.onnx
 pspfast export --checkpoint pspnet_r50-d8_512x512_20k_voc12aug --output-file pspnet.onnx
-pspfast compare --baseline voc-opensource om.ledger
+pspfast compare --baseline voc-opensource pspfast_run/ledger.jsonl
 pspfast doctor env"""
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pspfast.scores import Areas
 
-__all__ = ["BASELINES", "Comparison", "Side", "compare", "main"]
+__all__ = ["BASELINES", "Comparison", "Side", "compare", "main", "verdict"]
 
 _MOST_MOVERS = 10
 
@@ -230,8 +230,17 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _verdict(drop: float, max_drop: float) -> tuple[bool, str]:
-    """Whether a loss of mIoU is accepted, and a sentence about it."""
+def verdict(drop: float, max_drop: float) -> tuple[bool, str]:
+    """Whether a loss of mIoU is accepted, and a sentence about it.
+
+    Args:
+        drop: of mIoU in points, negative if it rises.
+        max_drop: less than this is accepted.
+
+    Example:
+        >>> verdict(-0.25, 1.0)
+        (True, 'mIoU rises by 0.25 points: accepted')
+    """
     if drop == 0:
         return True, "mIoU is the same: accepted"
     if drop < 0:
@@ -305,8 +314,8 @@ def main(
     found = compare(sides[0], sides[1], resamples=resamples, seed=seed)
     for remark in found.remarks:
         console.tell(remark)
-    accepted, verdict = _verdict(found.drop, max_drop)
-    console.report(f"{found}\n\n{verdict}")
+    accepted, said = verdict(found.drop, max_drop)
+    console.report(f"{found}\n\n{said}")
     if json_file is not None:
         write_whole(json_file, found.to_json().encode())
     return console.DONE if accepted else console.SOME_FAILED

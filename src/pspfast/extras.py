@@ -14,7 +14,7 @@ _EXTRAS = {
     "mmengine": "mmseg",
     "mmseg": "mmseg",
     "onnx": "export",
-    "onnxruntime": "export",
+    "onnxruntime": "run",
     "onnxsim": "export",
     "torch": "export",
 }
