@@ -15,7 +15,9 @@ __all__ = ["CostlessRuntime"]
 
 
 class CostlessRuntime(Runtime):
-    """Labels every picture alike, and at once: rows of the class that is their number modulo 21.
+    """Labels every picture alike, and at once: bands of 100 rows, of the classes 0, 1, 2, ...
+
+    So a picture has about as many pairs of label and prediction as with a network.
 
     Args:
         batch: pictures at once; ``None`` for any number.
@@ -35,7 +37,7 @@ class CostlessRuntime(Runtime):
         self.outputs = (TensorSpec("output", labels, (batch, 1, *size)),)
         self.batches = () if batch is None else (batch,)
         self.compute_seconds = []
-        self._rows = np.broadcast_to((np.arange(size[0]) % 21)[:, None], size).astype(labels)
+        self._rows = np.broadcast_to((np.arange(size[0]) // 100)[:, None], size).astype(labels)
         self._labels = np.broadcast_to(self._rows, (batch or 1, 1, *size)).copy()
 
     def _run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
