@@ -24,6 +24,9 @@ class CostlessRuntime(Runtime):
         size: ``(H, W)``.
         dtype: of its input.
         labels: of its output.
+
+    Attributes:
+        picture_labels: what every picture is labelled as.
     """
 
     def __init__(
@@ -37,12 +40,12 @@ class CostlessRuntime(Runtime):
         self.outputs = (TensorSpec("output", labels, (batch, 1, *size)),)
         self.batches = () if batch is None else (batch,)
         self.compute_seconds = []
-        self._rows = np.broadcast_to((np.arange(size[0]) // 100)[:, None], size).astype(labels)
-        self._labels = np.broadcast_to(self._rows, (batch or 1, 1, *size)).copy()
+        self.picture_labels = np.broadcast_to((np.arange(size[0]) // 100)[:, None], size).astype(labels)
+        self._labels = np.broadcast_to(self.picture_labels, (batch or 1, 1, *size)).copy()
 
     def _run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         if len(batch) != len(self._labels):
-            return [np.broadcast_to(self._rows, (len(batch), 1, *self._rows.shape))]
+            return [np.broadcast_to(self.picture_labels, (len(batch), 1, *self.picture_labels.shape))]
         return [self._labels]
 
     def close(self) -> None:

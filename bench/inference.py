@@ -120,7 +120,7 @@ def costless_rows(voc: Path, bins: Path, names: list[str], scratch: Path, rounds
     split.write_text("\n".join(names) + "\n")
     model = scratch / "costless.onnx"
     model.write_bytes(b"costless")
-    labels = np.ascontiguousarray(np.broadcast_to((np.arange(SIZE[0]) % 21)[:, None], SIZE).astype(np.int64))
+    labels = CostlessRuntime().picture_labels
 
     def bare_worker() -> Callable[[str], None]:
         batch, halves = np.empty((3, *SIZE), np.float32), np.empty((3, *SIZE), np.float16)
