@@ -747,8 +747,8 @@ class FakeAcl:
             if model.context != self._context():
                 self._misuse("a model is run in another context than it was loaded in")
             for other in self._streams():
-                if other is not stream and any(operation.model == model_id for operation in other.queue):
-                    self._misuse("a model runs on two streams at once")
+                if any(operation.model == model_id for operation in other.queue):
+                    self._misuse("a model is started before it was waited for")
             batch = model.batch
             uses = {model_id, inputs_id, outputs_id}
             sides = []

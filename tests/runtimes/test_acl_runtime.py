@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -100,22 +101,28 @@ def test_buffers_are_made_once(fake: FakeAcl, tmp_path: Path) -> None:
 
 def test_two_sets_of_buffers_overlap(fake: FakeAcl, tmp_path: Path) -> None:
     """While one batch is computed, another one is brought to the device in other buffers."""
+    given = [pictures(1, seed=seed) for seed in range(6)]
+    first_computes, second_is_there = threading.Event(), threading.Event()
     om = AclRuntime(make_om(tmp_path))
     with om:
         computing = om._stream
-        second_is_there = threading.Event()
 
         def waiting(stream: int) -> None:
-            if stream != computing:
-                if fake.names().count("mdl.execute_async") == 1:
-                    second_is_there.set()
-            elif not second_is_there.is_set():
+            if stream != computing and first_computes.is_set():
+                second_is_there.set()
+            elif stream == computing and not first_computes.is_set():
+                first_computes.set()
                 assert second_is_there.wait(10), "nothing was copied while the first batch was computed"
+                time.sleep(0.05)  # in which the second one must not be started
+
+        def second(batches: list[NDArray[Any]]) -> list[list[NDArray[Any]]]:
+            assert first_computes.wait(10)
+            return [om.infer(batch) for batch in batches]
 
         fake.while_waiting = waiting
-        given = [pictures(1, seed=seed) for seed in range(6)]
-        with ThreadPoolExecutor(2) as threads:
-            found = list(threads.map(om.infer, given))
+        with ThreadPoolExecutor(1) as thread:
+            others = thread.submit(second, given[3:])
+            found = [om.infer(batch) for batch in given[:3]] + others.result()
         for one, (labels,) in zip(given, found, strict=True):
             assert np.array_equal(labels[:, 0], one.argmax(1))
     used = [call.args[1] for call in fake.calls if call.name == "mdl.execute_async"]
@@ -291,6 +298,31 @@ def test_closed(fake: FakeAcl, tmp_path: Path) -> None:
     om.close()
     with pytest.raises(RuntimeFault, match="the model is closed"):
         om.infer(pictures(1))
+    assert fake.alive() == []
+
+
+def test_closed_while_somebody_waits_for_buffers(fake: FakeAcl, tmp_path: Path) -> None:
+    om = AclRuntime(make_om(tmp_path))
+    look = om._check_open
+
+    def closed_just_behind() -> None:
+        om._check_open = look  # type: ignore[method-assign]
+        look()
+        om.close()
+
+    om._check_open = closed_just_behind  # type: ignore[method-assign]
+    said: list[str] = []
+
+    def ask() -> None:
+        try:
+            om.infer(pictures(1))
+        except RuntimeFault as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert len(said) == 1 and "the model is closed" in said[0]
     assert fake.alive() == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,19 +45,59 @@ def test_labels_and_times(tmp_path: Path, is_old: bool) -> None:
         assert fake.runs == 1
 
 
+@pytest.mark.parametrize("is_old", [False, True])
 @pytest.mark.parametrize("batch", [1, 16])
 @pytest.mark.parametrize("source", ["bins", "packed"])
-def test_the_whole_route(deployed: Deployed, tmp_path: Path, batch: int, source: str) -> None:
+def test_the_whole_route(deployed: Deployed, tmp_path: Path, batch: int, source: str, is_old: bool) -> None:
     om = write_om(tmp_path / "m.om", deployed.models[batch], batch=batch, input_type="float16", output_type="int32")
     given = deployed.bins if source == "bins" else deployed.packed
-    words = ["infer", "--model", om, "--input", given, "--output", tmp_path, "--runtime", "ais_bench"]
-    with installed(FakeAisBench()) as fake:
+    words = [
+        "infer",
+        "--model",
+        om,
+        "--input",
+        given,
+        "--output",
+        tmp_path,
+        "--runtime",
+        "ais_bench",
+        "--device",
+        "0,1",
+    ]
+    with installed(FakeAisBench(is_old=is_old)) as fake:
         done = CliRunner().invoke(main, list(map(str, words)))
         assert done.exit_code == 0, done.output
-        assert fake.runs == {1: 73, 16: 5}[batch]
+        assert (fake.made, fake.runs) == (2, {1: 73, 16: 5}[batch])
     dumps = tmp_path / "dumpOutput_device0"
     found = postprocess(dumps, label_folder=deployed.labels, manifest=given, classes=VOC.classes)
     assert found.result.summary()["mIoU"] == deployed.wanted.miou()
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_each_session_runs_where_its_context_is(tmp_path: Path, is_old: bool) -> None:
+    """Whichever thread asks, and whatever else was opened or closed in the meantime."""
+    om = write_om(tmp_path / "m.om", labels_model(tmp_path / "m.onnx"), batch=1)
+    pictures = np.random.default_rng(0).standard_normal((1, 3, 6, 8)).astype(np.float32)
+    with installed(FakeAisBench(is_old=is_old)) as fake, ThreadPoolExecutor(1) as elsewhere:
+        with open_runtime(om, "ais_bench") as first:
+            with open_runtime(om, "ais_bench", device=1) as second:
+                for runtime in (first, second, first):
+                    for (labels,) in (runtime.infer(pictures), elsewhere.submit(runtime.infer, pictures).result()):
+                        assert np.array_equal(labels[:, 0], pictures.argmax(1))
+            assert (fake.made, fake.released) == (2, 1)
+            first.infer(pictures)
+        assert fake.released == 2
+
+
+def test_a_session_that_cannot_be_released(tmp_path: Path) -> None:
+    om = write_om(tmp_path / "m.om", labels_model(tmp_path / "m.onnx"), batch=1)
+    failing = ["release"]
+    with installed(FakeAisBench(fail=lambda name: OSError("ret = 507899") if name in failing else None)) as fake:
+        runtime = open_runtime(om, "ais_bench")
+        with pytest.raises(RuntimeFault, match="507899 is an internal error of the driver"):
+            runtime.close()
+        runtime.close()
+        fake.released += 1
 
 
 @pytest.mark.parametrize("call", ["InferSession", "infer"])

@@ -334,12 +334,13 @@ class AclRuntime(Runtime):
             if self._is_closed:
                 return
             self._is_closed = True
-        for _ in range(self.lanes):
-            self._free.get()
+        taken = [self._free.get() for _ in range(self.lanes)]
         with self._library.context_kept():
             # If this fails, whatever is released fails as well, and is told of there.
             self._acl.rt.set_context(self._context)
             self._resources.close()
+        for buffers in taken:  # who has been waiting for them since before learns that it is closed
+            self._free.put(buffers)
         if self._unreleased:
             raise RuntimeFault(f"{self._where}: could not release everything: {'; '.join(self._unreleased)}")
 

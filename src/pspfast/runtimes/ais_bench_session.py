@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ from pspfast.runtimes.acl_errors import codes_in, explain
 from pspfast.runtimes.base import Runtime, RuntimeFault, TensorSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 __all__ = ["AisBenchRuntime"]
@@ -30,6 +34,9 @@ _HOW_TO_INSTALL = (
 
 class AisBenchRuntime(Runtime):
     """An ``.om`` model of a fixed batch in an ``InferSession``.
+
+    The session lives in a thread of its own: version 0.0.2 makes its context current where it is made, and nowhere
+    else, so that in another thread there would be none, or, with several devices, that of another session.
 
     Args:
         path: of the model.
@@ -52,18 +59,33 @@ class AisBenchRuntime(Runtime):
             raise MissingExtra(
                 f"this needs ais_bench, which cannot be imported ({error}); {_HOW_TO_INSTALL}"
             ) from error
-        try:
-            self._session: Any = interface.InferSession(self._device, self._path)
-        except Exception as error:  # RuntimeError mostly; what it raises is not documented
-            raise RuntimeFault(f"{self._path} on device {self._device}: {_sentence(error)}") from error
         self.compute_seconds = []
+        self._session: Any = None
+        self._is_closed = False
+        self._thread = ThreadPoolExecutor(1, "ais_bench")
         try:
-            self.inputs = tuple(map(self._spec, self._session.get_inputs()))
-            self.outputs = tuple(map(self._spec, self._session.get_outputs()))
+            self._there(self._open, interface)
             self.batches = (int(self.input.shape[0] or 0),)
         except BaseException:
-            self.close()
+            with suppress(RuntimeFault):  # what went wrong before is the reason
+                self.close()
             raise
+
+    def _there(self, do: Callable[..., Any], *args: Any) -> Any:
+        """Do it in the session's thread."""
+        try:
+            running = self._thread.submit(do, *args)
+        except RuntimeError as error:  # the thread has ended
+            raise RuntimeFault(f"{self._path}: the runtime was closed") from error
+        return running.result()
+
+    def _open(self, interface: Any) -> None:
+        try:
+            self._session = interface.InferSession(self._device, self._path)
+        except Exception as error:  # RuntimeError mostly; what it raises is not documented
+            raise self._fault(error) from error
+        self.inputs = tuple(map(self._spec, self._session.get_inputs()))
+        self.outputs = tuple(map(self._spec, self._session.get_outputs()))
 
     def _spec(self, tensor: Any) -> TensorSpec:
         shape = tuple(map(int, tensor.shape))
@@ -85,12 +107,14 @@ class AisBenchRuntime(Runtime):
         return TensorSpec(tensor.name, dtype, shape)
 
     def _run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
-        if self._session is None:
-            raise RuntimeFault(f"{self._path}: the runtime was closed")
+        found: list[NDArray[Any]] = self._there(self._run_there, batch)
+        return found
+
+    def _run_there(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         try:
             found = self._session.infer([batch], mode="static")
         except Exception as error:  # as above
-            raise RuntimeFault(f"{self._path} on device {self._device}: {_sentence(error)}") from error
+            raise self._fault(error) from error
         outputs = [np.array(one) for one in found]  # a copy: whose memory it is is not said
         for output, spec in zip(outputs, self.outputs, strict=True):
             if output.shape != spec.shape or output.dtype != np.dtype(spec.dtype):
@@ -100,18 +124,40 @@ class AisBenchRuntime(Runtime):
         return outputs
 
     def _note_time(self) -> None:
-        summary = getattr(self._session, "summary", None) or self._session.sumary  # the older spelling
+        session = self._session
+        summary = getattr(session, "summary", None) or session.sumary  # the older spelling
         last = summary().exec_time_list[-1]
         milliseconds = last[1] - last[0] if isinstance(last, (tuple, list)) else last  # pairs in newer versions
         self.compute_seconds.append(float(milliseconds) / 1000)
+        # The whole list is copied each time it is asked for.
+        (getattr(session, "reset_summaryinfo", None) or session.reset_sumaryinfo)()
 
     def close(self) -> None:
-        """Release the session; a second call does nothing."""
+        """Release the session; a second call does nothing.
+
+        Raises:
+            RuntimeFault: it could not be released.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            self._there(self._release)
+        finally:
+            self._thread.shutdown()
+
+    def _release(self) -> None:
         session, self._session = self._session, None
-        if session is not None:
-            # In newer versions finalize() is for all models of the process, in older ones for this one.
-            release = getattr(session, "free_resource", None) or session.finalize
-            release()
+        # Older versions release a model with its session; finalize() is for all models of the process.
+        release = getattr(session, "free_resource", None)
+        if release is not None:
+            try:
+                release()
+            except Exception as error:  # as above
+                raise self._fault(error) from error
+
+    def _fault(self, error: Exception) -> RuntimeFault:
+        return RuntimeFault(f"{self._path} on device {self._device}: {_sentence(error)}")
 
     def describe(self) -> dict[str, Any]:
         """See :class:`pspfast.runtimes.base.Runtime`."""
