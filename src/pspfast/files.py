@@ -6,19 +6,22 @@ A power cut is another matter: nothing is forced to disk, which would make a run
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 import re
 import stat
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
-    "OutputError", "folder_for_output", "remove_leftovers", "replace_file", "stem", "write_all", "write_sparse",
-    "write_whole",
+    "OutputError", "folder_for_output", "remove_leftovers", "replace_file", "stem", "write_all", "write_json",
+    "write_sparse", "write_whole",
 ]  # fmt: skip
 
 # Of what this package writes into folders of bins.
@@ -49,6 +52,25 @@ def stem(name: str) -> str:
         '2007_000033'
     """
     return os.path.basename(name).split(".", 1)[0]
+
+
+def write_json(path: str, value: Any) -> None:
+    """Write what JSON can hold, dataclasses as objects and NaN as null; see :func:`write_whole`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_whole(path, json.dumps(_plain(value), indent=2, allow_nan=False).encode() + b"\n")
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_whole(path: str, data: bytes | memoryview) -> None:

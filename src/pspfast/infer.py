@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pspfast import console
+from pspfast.files import write_json
 from pspfast.inference import LAYOUTS, infer
+from pspfast.options import check_outputs, json_option
 from pspfast.runtimes.base import RUNTIMES
 from pspfast.runtimes.onnx_runtime import PROVIDERS
 
@@ -76,9 +78,12 @@ def _provider_options(_: click.Context, __: click.Parameter, texts: tuple[str, .
 @click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Pictures at once, where the model leaves it.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads that read, feed and write.")
 @click.option("--resume/--no-resume", default=True, help="Keep what this model made of bins that have not changed.")
+@json_option
 @click.option("--quiet", is_flag=True, help="Only tell what failed.")
 @console.handles_errors
-def main(model: str, source: str, output: str, layout: Layout, quiet: bool, **options: Any) -> int:
+def main(
+    model: str, source: str, output: str, layout: Layout, json_file: str | None, quiet: bool, **options: Any
+) -> int:
     """Run a model over bins; write what it makes of each picture.
 
     \b
@@ -91,7 +96,10 @@ def main(model: str, source: str, output: str, layout: Layout, quiet: bool, **op
     removed first. Several devices share the work and write into the first one's folder. Exit status: 0 all done,
     1 some pictures failed, or the disk or a device did, 2 usage, 3 the runtime is not installed.
     """
+    check_outputs([json_file], [model, source])
     summary = infer(model, source, output, layout=layout, quiet=quiet, **options)
+    if json_file is not None:
+        write_json(json_file, summary)
     return _told(summary, quiet=quiet)
 
 

@@ -175,14 +175,17 @@ def label_or_none(text: str) -> int | None:
     return int(text)
 
 
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``json_file``: where what is printed goes as JSON as well."""
+    return click.option("--json", "json_file", type=click.Path(), metavar="FILE", help="Everything, for programs.")(
+        command
+    )
+
+
 def result_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Files for a result: ``json_file`` and ``csv_file``."""
-    for option in (
-        click.option("--csv", "csv_file", type=click.Path(), metavar="FILE", help="A line a class."),
-        click.option("--json", "json_file", type=click.Path(), metavar="FILE", help="Everything, for programs."),
-    ):
-        command = option(command)
-    return command
+    csv = click.option("--csv", "csv_file", type=click.Path(), metavar="FILE", help="A line a class.")
+    return json_option(csv(command))
 
 
 def report_result(result: Result, result_file: str | None, json_file: str | None, csv_file: str | None) -> bool:

@@ -21,12 +21,20 @@ import numpy as np
 from pspfast import console, parallel
 from pspfast.console import Progress
 from pspfast.datasets import VOC, find_labels, labels_in, no_labels, places, read_split
+from pspfast.files import write_json
 from pspfast.geometry import Letterbox
 from pspfast.images import PictureError
 from pspfast.labels import read_labels
 from pspfast.metrics import ConfusionMatrix
 from pspfast.ops import unpad
-from pspfast.options import class_options, data_set_as_asked, data_set_options, workers_option
+from pspfast.options import (
+    check_outputs,
+    class_options,
+    data_set_as_asked,
+    data_set_options,
+    json_option,
+    workers_option,
+)
 from pspfast.results import table
 
 if TYPE_CHECKING:
@@ -218,6 +226,15 @@ def _tables(findings: Sequence[Finding]) -> str:
     return "\n\n".join([*parts, _LEGEND])
 
 
+def _as_json(finding: Finding) -> dict[str, Any]:
+    groups = {"pictures": finding.pictures, "scaled_down": finding.scaled_down}
+    scores = {
+        name: {painting: matrix.miou() if matrix.total else None for painting, matrix in group.items()}
+        for name, group in groups.items()
+    }
+    return {"canvas": finding.canvas, "way_back": finding.way_back, "miou": scores}
+
+
 def _percent(matrix: ConfusionMatrix) -> str:
     return f"{100 * matrix.miou():.2f}" if matrix.total else "no pictures"
 
@@ -235,6 +252,7 @@ def _percent(matrix: ConfusionMatrix) -> str:
 )
 @class_options
 @workers_option
+@json_option
 @click.option("--quiet", is_flag=True, help="Only the tables, and what failed.")
 @console.handles_errors
 def main(
@@ -248,6 +266,7 @@ def main(
     label_map: dict[int, int] | None,
     reduce_zero_label: bool | None,
     workers: int,
+    json_file: str | None,
     quiet: bool,
 ) -> int:
     """Send labels through the letterbox and back: what geometry alone costs.
@@ -261,6 +280,7 @@ def main(
         ann_dir, split, classes = ann_dir or at.labels, at.split, classes or at.classes
     if ann_dir is None:
         raise ValueError("where are the labels? Give --ann-dir, or --root with the folder of the data set")
+    check_outputs([json_file], [path for path in (split, classes) if path is not None])
     data_set = data_set_as_asked(data_set, classes, ignore_index, label_map, reduce_zero_label)
     num_classes = len(data_set.classes)
     if split is None:
@@ -292,6 +312,8 @@ def main(
         console.tell("no pixel is labelled as a class")
         return console.SOME_FAILED
     console.report(_tables(findings))
+    if json_file is not None:
+        write_json(json_file, {"findings": [_as_json(finding) for finding in findings], "failures": failures})
     lost = [
         finding.canvas
         for finding in findings

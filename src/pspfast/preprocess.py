@@ -19,10 +19,10 @@ import pspfast
 from pspfast import console, ops, parallel
 from pspfast.console import Progress
 from pspfast.datasets import VOC, find_picture, pictures_in, places
-from pspfast.files import OutputError, folder_for_output, stem, write_sparse
+from pspfast.files import OutputError, folder_for_output, stem, write_json, write_sparse
 from pspfast.images import MAX_PIXELS, PictureError
 from pspfast.manifest import MANIFEST, BinFolder, BinRecord, Manifest, PictureRecord
-from pspfast.options import data_set_options, workers_option
+from pspfast.options import check_outputs, data_set_options, json_option, workers_option
 from pspfast.preparing import (
     Failure,
     Preparation,
@@ -377,6 +377,7 @@ def _jobs(names: list[str], batch_size: int) -> list[_Job]:
 @click.option(
     "--max-pixels", type=click.IntRange(min=1), default=MAX_PIXELS, metavar="N", help="Refuse larger pictures."
 )
+@json_option
 @click.option("--quiet", is_flag=True, help="Only tell what failed.")
 @console.handles_errors
 def main(
@@ -385,6 +386,7 @@ def main(
     split: str | None,
     data_set: DataSet,
     root: str | None,
+    json_file: str | None,
     quiet: bool,
     **options: Any,
 ) -> int:
@@ -406,11 +408,14 @@ def main(
     if root is not None:
         found = places(data_set, root, split)
         image_folder_path, split = image_folder_path or found.pictures, found.split
+    check_outputs([json_file], [] if split is None else [split])
     if image_folder_path is None:
         raise ValueError("where are the pictures? Give --image-folder-path, or --root with the folder of the data set")
     summary = preprocess(image_folder_path, bin_folder_path, split, data_set=data_set, quiet=quiet, **options)
     if not quiet:
         console.report(f"{summary}\n{os.path.join(bin_folder_path, MANIFEST)}" if not summary.stopped else str(summary))
+    if json_file is not None:
+        write_json(json_file, summary)
     if summary.stopped:
         console.tell(f"stopped: {summary.stopped}; bins written so far are whole, the same command goes on from here")
     return console.SOME_FAILED if summary.failures or summary.stopped else console.DONE

@@ -11,7 +11,8 @@ import click
 from pspfast import console
 from pspfast.datasets import read_classes
 from pspfast.export.exporting import DEFAULT_OPSET, LEAST_AGREEMENT_HALF, MOST_MARGIN_HALF, OPSETS, export
-from pspfast.options import check_outputs
+from pspfast.files import write_json
+from pspfast.options import check_outputs, json_option
 
 __all__ = ["main"]
 
@@ -66,6 +67,7 @@ class _ManyNumbers(click.Command):
 @click.option("--verify", "is_verified", is_flag=True, help="Then compare with PyTorch, as `pspfast verify` does.")
 @click.option("--input-img", type=click.Path(), metavar="FILE", help="Picture for --verify, in place of noise.")
 @click.option("--show", is_flag=True, help="Draw what --verify compares, in a folder beside the file.")
+@json_option
 @click.option("--quiet", is_flag=True, help="No lines about progress.")
 @console.handles_errors
 def main(
@@ -78,6 +80,7 @@ def main(
     is_verified: bool,
     input_img: str | None,
     show: bool,
+    json_file: str | None,
     quiet: bool,
     **wishes: Any,
 ) -> int:
@@ -103,7 +106,7 @@ def main(
     is_stream = output_file.startswith("/dev/")
     if is_stream and is_verified:
         raise ValueError(f"--verify reads the file again, which {output_file} is not")
-    check_outputs([output_file], [path for path in (classes, input_img) if path is not None])
+    check_outputs([output_file, json_file], [path for path in (classes, input_img) if path is not None])
     names = None if classes is None else read_classes(classes)
     started = time.perf_counter()
 
@@ -119,6 +122,8 @@ def main(
         (console.tell if is_stream else console.report)(
             f"{file.path}: {batch}, {file.operators} operators, {file.size / 1e6:.1f} MB{same}"
         )
+    if json_file is not None:
+        write_json(json_file, {"checkpoint": checkpoint, "files": files})
     complaints: list[str] = []
     if is_verified:
         from pspfast.export.verification import MAX_MARGIN, MIN_AGREEMENT, Debug, verify

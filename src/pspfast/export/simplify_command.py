@@ -9,7 +9,8 @@ import click
 from pspfast import console
 from pspfast.export import graphs
 from pspfast.export.simplifying import differences, fixed_shapes, simplify
-from pspfast.options import check_outputs
+from pspfast.files import write_json
+from pspfast.options import check_outputs, json_option
 
 __all__ = ["main"]
 
@@ -25,14 +26,17 @@ __all__ = ["main"]
     metavar="[NAME:]N,C,H,W",
     help="Fix the shape of an input.",
 )
+@json_option
 @click.option("--no-check", is_flag=True, help="Do not run both models on noise and compare.")
 @console.handles_errors
-def main(model: str, output: str, batch: int | None, input_shape: tuple[str, ...], no_check: bool) -> int:
+def main(
+    model: str, output: str, batch: int | None, input_shape: tuple[str, ...], json_file: str | None, no_check: bool
+) -> int:
     """Simplify the ONNX file MODEL into OUTPUT with onnxsim, checked, and list what became of its operators.
 
     Fixing the batch of a model that was made for another one is refused: constants for that may be anywhere in it.
     """
-    check_outputs([output], [model])
+    check_outputs([output, json_file], [model])
     graphs.check_writable(output)
     before = graphs.load(model)
     if batch is not None and input_shape:
@@ -48,6 +52,9 @@ def main(model: str, output: str, batch: int | None, input_shape: tuple[str, ...
     # A model that goes to standard output is the result there.
     (console.tell if output.startswith("/dev/") else console.report)("\n".join(lines))
     console.tell(f"wrote {output}, {after.ByteSize() / 1e6:.1f} MB")
+    if json_file is not None:
+        operators = {name: {"before": old, "after": new} for name, old, new in rows}
+        write_json(json_file, {"model": model, "output": output, "bytes": after.ByteSize(), "operators": operators})
     return console.DONE
 
 

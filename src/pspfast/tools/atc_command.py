@@ -8,7 +8,8 @@ import click
 
 from pspfast import console
 from pspfast.export.export_command import _ManyNumbers
-from pspfast.files import OutputError
+from pspfast.files import OutputError, write_json
+from pspfast.options import json_option
 from pspfast.tools.atc import convert, find_soc_version, parse_shapes, plan
 from pspfast.tools.runner import ToolFailed
 from pspfast.tools.toolkit import find_toolkit
@@ -57,6 +58,7 @@ _PRECISIONS = (
 @click.option("--allow-aicpu-pools", is_flag=True, help="Convert a model whose pools run on the AI CPU.")
 @click.option("--allow-fixed-batch", is_flag=True, help="Convert for another batch than the model was made for.")
 @click.option("--dry-run", is_flag=True, help="Check, print the command lines, run nothing.")
+@json_option
 @click.option("--quiet", is_flag=True, help="Do not show ATC's log.")
 @console.handles_errors
 def main(
@@ -75,6 +77,7 @@ def main(
     allow_aicpu_pools: bool,
     allow_fixed_batch: bool,
     dry_run: bool,
+    json_file: str | None,
     quiet: bool,
     **others: str | None,
 ) -> int:
@@ -125,10 +128,12 @@ def main(
         console.tell(f"--output {output}: ATC adds .om itself; this is {conversions[0].output}.om")
     if dry_run:
         console.report("\n".join(shlex.join(one.argv()) for one in conversions))
+        if json_file is not None:
+            write_json(json_file, {"commands": [one.argv() for one in conversions]})
         return console.DONE
     toolkit = find_toolkit()
     console.tell(f"{toolkit.atc}, found by {toolkit.found_by}{', CANN ' + toolkit.version if toolkit.version else ''}")
-    failed = 0
+    failed, made = 0, []
     for one in conversions:
         console.tell(f"+ {shlex.join(one.argv())}")
         try:
@@ -140,8 +145,11 @@ def main(
                 break
             continue
         console.report(f"{done.om}: {one.soc_version}, {_batch(one.batch)}, {done.seconds:.1f} s, record {done.record}")
+        made.append(done)
         for warning in done.warnings:
             console.tell(f"{done.om}: {warning}")
+    if json_file is not None:
+        write_json(json_file, {"commands": [one.argv() for one in conversions], "made": made})
     return console.SOME_FAILED if failed else console.DONE
 
 
