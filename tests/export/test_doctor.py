@@ -772,7 +772,7 @@ def test_without_onnx(old_file: str, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert doctor(old_file).exit_code == 1  # it is needed to repair only
     done = doctor(old_file, "--fix", str(tmp_path / "f.onnx"))
-    assert done.exit_code == 3 and "pspfast[export]" in done.output
+    assert done.exit_code == 3 and "pspfast[run]" in done.output
     monkeypatch.setitem(sys.modules, "onnx", None)
     done = doctor(old_file)
     assert done.exit_code == 3 and "pspfast[export]" in done.output

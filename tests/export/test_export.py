@@ -395,7 +395,10 @@ def test_a_missing_library_says_which_extra(checkpoint: str, tmp_path: Path, lib
     command = [sys.executable, "-c", code, "export", "--checkpoint", checkpoint, "--output-file", str(tmp_path / "m")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3
-    assert f"this needs {library}" in done.stderr and "pip install 'pspfast[export]'" in done.stderr
+    assert (
+        f"this needs {library}" in done.stderr
+        and f"pip install 'pspfast[{'run' if library == 'onnxruntime' else 'export'}]'" in done.stderr
+    )
     assert "Traceback" not in done.stderr
 
 
