@@ -17,8 +17,8 @@ from pspfast.cli import main
 from pspfast.datasets import palette
 from pspfast.files import write_json
 
-# Commands that print what they were asked to write: a model's AIPP file, a shell's script, info files, a ledger, a page;
-# and the demonstration, whose results are files in its folder.
+# Commands that print what they were asked to write: a model's AIPP file, a shell's script, info files, a ledger,
+# a page; and the demonstration, whose results are files in its folder.
 _OTHERS = {"aipp", "completion", "demo", "get-info bin", "get-info jpg", "ledger merge", "report"}
 
 
