@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pspfast.runtimes.base import Runtime, TensorSpec
+from pspfast.runtimes.runtime import Runtime, TensorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,5 +52,5 @@ class CostlessRuntime(Runtime):
         """Nothing to release."""
 
     def describe(self) -> dict[str, Any]:
-        """See :class:`pspfast.runtimes.base.Runtime`."""
+        """See :class:`pspfast.runtimes.runtime.Runtime`."""
         return {"runtime": "costless", "version": "0", "device": "none", "provider": None, "threads": None}

@@ -20,23 +20,24 @@ import numpy as np
 import pspfast
 from bench.costless import CostlessRuntime
 from bench.harness import Row, find_voc, machine, positive, print_table, rows_of, time_in_turns, write_json
-from pspfast import ops, parallel
-from pspfast.benchmarking import benchmark_pictures
 from pspfast.datasets import find_picture, read_split
-from pspfast.files import write_whole
-from pspfast.images import PictureReader
-from pspfast.inference import infer
-from pspfast.labels import read_labels
-from pspfast.metrics import ConfusionMatrix
-from pspfast.preprocess import preprocess
-from pspfast.runtimes.onnx_runtime import OnnxRuntime
+from pspfast.metrics.confusion import ConfusionMatrix
+from pspfast.pictures import letterbox as ops
+from pspfast.pictures.labels import read_labels
+from pspfast.pictures.reader import PictureReader
+from pspfast.runtimes.onnx import OnnxRuntime
+from pspfast.speed.benchmark import benchmark_pictures
+from pspfast.stages.infer import infer
+from pspfast.stages.preprocess import preprocess
+from pspfast.system import threads as parallel
+from pspfast.system.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from pspfast.benchmark_figures import Benchmark
+    from pspfast.speed.figures import Benchmark
 
 SIZE = (500, 500)
 INFER, BENCHMARK = "pspfast infer: bins to dumps", "pspfast benchmark: JPEGs to scores"
@@ -192,8 +193,8 @@ def exported(folder: Path) -> Path:
     """A random r18, as an ONNX file for batch 1."""
     import torch
 
-    from pspfast.export.exporting import export
-    from pspfast.export.models import random_pspnet
+    from pspfast.export.export import export
+    from pspfast.export.pspnet import random_pspnet
 
     torch.save({"meta": {}, "state_dict": random_pspnet(18, 21).state_dict()}, folder / "r18.pth")
     export(str(folder / "r18.pth"), str(folder / "r18.onnx"), shape=SIZE)

@@ -24,19 +24,20 @@ from bench.costless import CostlessRuntime
 from bench.harness import PICTURES, ROOT, Row, find_voc, machine, positive, print_table, rows_of, time_in_turns
 from bench.harness import write_json as write_rows
 from bench.inference import exported
-from pspfast import ops, parallel
 from pspfast.datasets import read_split
-from pspfast.evaluation import postprocess
-from pspfast.images import PictureReader
-from pspfast.inference import infer
-from pspfast.pipeline import run
-from pspfast.preprocess import preprocess
-from pspfast.sources import data_set_source
+from pspfast.datasets.sources import data_set_source
+from pspfast.pictures import letterbox as ops
+from pspfast.pictures.reader import PictureReader
+from pspfast.stages.infer import infer
+from pspfast.stages.postprocess import postprocess
+from pspfast.stages.preprocess import preprocess
+from pspfast.stages.run import run
+from pspfast.system import threads as parallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pspfast.pipeline import Run
+    from pspfast.stages.run import Run
 
 SIZE = (500, 500)
 FOLDERS = (("JPEGImages", ".jpg"), ("SegmentationClass", ".png"))

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from pspfast.datasets import VOC, palette
-from pspfast.ledger import Entry, Ledger, Subject, write_ledger
-from pspfast.pairs import PairCounter
-from pspfast.results import Result
+from pspfast.formats.ledger import Entry, Ledger, Subject, write_ledger
+from pspfast.formats.result import Result
+from pspfast.metrics.pairs import PairCounter
 
 if TYPE_CHECKING:
     from pathlib import Path

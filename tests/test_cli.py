@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import pspfast
-from pspfast.cli import _STAGES, main
+from pspfast.cli.main import _STAGES, main
 
 
 @pytest.mark.parametrize("stage", _STAGES)
@@ -26,7 +26,7 @@ def test_help_and_version() -> None:
     assert CliRunner().invoke(main, ["no-such-stage"]).exit_code == 2
 
 
-@pytest.mark.parametrize("module", ["pspfast", "pspfast.cli", *(module for module, _ in _STAGES.values())])
+@pytest.mark.parametrize("module", ["pspfast", "pspfast.cli.main", *(module for module, _ in _STAGES.values())])
 def test_modules_that_are_commands_do_not_end_in_silence(module: str) -> None:
     command = [sys.executable, "-m", module, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -35,7 +35,7 @@ def test_modules_that_are_commands_do_not_end_in_silence(module: str) -> None:
 
 def test_help_imports_no_stage() -> None:
     code = (
-        "import sys\nfrom pspfast.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "import sys\nfrom pspfast.cli.main import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "assert not {'numpy', 'cv2', 'torch', 'PIL'} & set(sys.modules), sorted(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from pspfast import ConfusionMatrix
-from pspfast.compare import BASELINES, Side, compare
-from pspfast.compare import verdict as verdict_of
+from pspfast.accuracy.compare import BASELINES, Side, compare
+from pspfast.accuracy.compare import verdict as verdict_of
 from pspfast.datasets import VOC
-from pspfast.ledger import Entry, Ledger, Subject, write_ledger
-from pspfast.pairs import Pairs
-from pspfast.results import Result
+from pspfast.formats.ledger import Entry, Ledger, Subject, write_ledger
+from pspfast.formats.result import Result
+from pspfast.metrics.pairs import Pairs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -239,7 +239,7 @@ def test_results_and_absent_classes(tmp_path: Path) -> None:
 
 
 def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pspfast.cli", "compare", *map(str, arguments)]
+    command = [sys.executable, "-m", "pspfast.cli.main", "compare", *map(str, arguments)]
     return subprocess.run(command, input="", capture_output=True, text=True, check=False)
 
 

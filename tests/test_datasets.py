@@ -18,7 +18,11 @@ import pytest
 from PIL import Image
 
 from pspfast import Letterbox, unpad
-from pspfast.compare import main as compare_command
+from pspfast.cli.commands.compare import main as compare_command
+from pspfast.cli.commands.ledger import main as ledger_command
+from pspfast.cli.commands.oracle import main as oracle_command
+from pspfast.cli.commands.postprocess import main as postprocess_command
+from pspfast.cli.commands.preprocess import main as preprocess_command
 from pspfast.datasets import (
     DATASETS,
     VOC,
@@ -31,15 +35,11 @@ from pspfast.datasets import (
     palette,
     pictures_in,
     places,
-)  # fmt: skip
-from pspfast.evaluation import postprocess
-from pspfast.ledger import Ledger, Subject
-from pspfast.ledger_commands import main as ledger_command
-from pspfast.manifest import Manifest
-from pspfast.oracle import main as oracle_command
-from pspfast.postprocess import main as postprocess_command
-from pspfast.preprocess import main as preprocess_command
-from pspfast.results import Result
+)
+from pspfast.formats.bins import Manifest
+from pspfast.formats.ledger import Ledger, Subject
+from pspfast.formats.result import Result
+from pspfast.stages.postprocess import postprocess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +158,7 @@ def test_unknown_name() -> None:
 def test_tables_are_loaded_when_asked_for() -> None:
     code = (
         "import sys, pspfast; assert 'pspfast.datasets' not in sys.modules\n"
-        "import pspfast.options\n"
+        "import pspfast.cli.options\n"
         "tables = {'ade20k', 'cityscapes', 'coco_stuff'}\n"
         "assert not {f'pspfast.datasets.{one}' for one in tables} & sys.modules.keys()\n"
         "from pspfast.datasets import DATASETS; DATASETS['cityscapes']\n"

@@ -14,13 +14,13 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from pspfast.cli import main
+from pspfast.cli.main import main
 from pspfast.datasets import VOC
-from pspfast.demo import CANVAS
-from pspfast.demo.scenes import CLASSES, SIZES, TRAINING, draw, write_scenes
+from pspfast.datasets.demo import CANVAS
+from pspfast.datasets.demo.scenes import CLASSES, SIZES, TRAINING, draw, write_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
-MODEL = ROOT / "src/pspfast/demo/demo.onnx"
+MODEL = ROOT / "src/pspfast/datasets/demo/demo.onnx"
 
 
 def test_a_scene_is_the_same_everywhere() -> None:
@@ -71,7 +71,7 @@ def test_the_tree_is_vocs(tmp_path: Path) -> None:
 
 def test_model_in_the_package() -> None:
     onnx = pytest.importorskip("onnx", reason="not installed: onnx")
-    from pspfast.export.metadata import read_metadata
+    from pspfast.formats.model_metadata import read_metadata
 
     assert MODEL.stat().st_size < 1_000_000
     model = onnx.load(str(MODEL))
@@ -86,8 +86,8 @@ def test_model_in_the_package() -> None:
 def test_checkpoint_gives_the_model(tmp_path: Path) -> None:
     for library in ("torch", "onnx", "onnxsim", "onnxruntime"):
         pytest.importorskip(library, reason=f"not installed: {library}")
-    from pspfast.export.exporting import export
-    from pspfast.export.verification import verify
+    from pspfast.export.export import export
+    from pspfast.export.verify import verify
 
     (file,) = export(str(ROOT / "tools/demo.pth"), str(tmp_path / "demo.onnx"), shape=CANVAS, dynamic_batch=True)
     assert file.agreement is not None and file.agreement >= 0.9995
@@ -135,7 +135,7 @@ def test_it_needs_no_more_than_its_extra(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "sys.modules.update(dict.fromkeys(('torch', 'onnx', 'onnxsim')))\n"
-        "from pspfast.cli import main\n"
+        "from pspfast.cli.main import main\n"
         "main(['demo', '--output', sys.argv[1], '--pictures', '2', '--quiet'])"
     )
     line = [sys.executable, "-c", code, str(tmp_path / "demo")]

@@ -20,10 +20,10 @@ MODULES = sorted(module.name for module in pkgutil.walk_packages(pspfast.__path_
 INTEGRATIONS = {"pspfast.integrations.mmsegmentation": "mmseg", "pspfast.integrations.torchmetrics": "torchmetrics"}
 # Module -> the library that it, or its example, needs.
 NEEDED = INTEGRATIONS | {
-    "pspfast.export.mmseg_models": "torch",
-    "pspfast.export.models": "torch",
-    "pspfast.export.simplifying": "onnxsim",
-    "pspfast.export.wrapping": "torch",
+    "pspfast.export.mmseg": "torch",
+    "pspfast.export.pspnet": "torch",
+    "pspfast.graphs.simplify": "onnxsim",
+    "pspfast.export.deployed": "torch",
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pspfast.dumps import Dump, DumpError, DumpReader, find_dumps
+from pspfast.formats.dumps import Dump, DumpError, DumpReader, find_dumps
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import pspfast
-from pspfast.environment import environment, facts
-from pspfast.export.doctor_command import main
+from pspfast.cli.commands.doctor import main
+from pspfast.cli.environment import environment, facts
 
 
 def test_kept_with_results() -> None:

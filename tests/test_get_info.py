@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from pspfast.get_info import bin_info, jpg_info
-from pspfast.preprocess import preprocess
+from pspfast.formats.info_files import bin_info, jpg_info
+from pspfast.stages.preprocess import preprocess
 from tests import reference
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pspfast
-from pspfast import _core, jpeg
-from pspfast.images import PictureReader, read_picture_file
+from pspfast import _core
+from pspfast.pictures import jpeg
+from pspfast.pictures.reader import PictureReader, read_picture_file
 from tests import reference
 
 if TYPE_CHECKING:

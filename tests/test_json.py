@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from pspfast.cli import main
+from pspfast.cli.main import main
 from pspfast.datasets import palette
-from pspfast.files import write_json
+from pspfast.system.files import write_json
 
 # Commands that print what they were asked to write: a model's AIPP file, a shell's script, info files, a ledger,
 # a page; and the demonstration, whose results are files in its folder.

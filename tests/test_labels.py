@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pspfast.datasets import VOC, find_labels, palette, read_classes
-from pspfast.images import PictureError
-from pspfast.labels import read_labels
+from pspfast.pictures.labels import read_labels
+from pspfast.pictures.reader import PictureError
 
 if TYPE_CHECKING:
     from pathlib import Path

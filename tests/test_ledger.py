@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pspfast import ConfusionMatrix, Letterbox
-from pspfast.files import OutputError
-from pspfast.ledger import Entry, Ledger, LedgerWriter, Subject, merge, write_ledger
-from pspfast.pairs import NO_CLASS, PairCounter, Pairs
-from pspfast.postprocess import postprocess
+from pspfast.cli.commands.postprocess import postprocess
+from pspfast.formats.ledger import Entry, Ledger, LedgerWriter, Subject, merge, write_ledger
+from pspfast.metrics.pairs import NO_CLASS, PairCounter, Pairs
+from pspfast.system.files import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pspfast.ledger import Entry, Ledger, LedgerWriter, Subject, merge, write_ledger
-from pspfast.options import check_outputs
-from pspfast.pairs import Pairs
+from pspfast.formats.ledger import Entry, Ledger, LedgerWriter, Subject, merge, write_ledger
+from pspfast.metrics.pairs import Pairs
+from pspfast.system.outputs import check_outputs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def ledger(*names: str) -> Ledger:
 
 
 def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pspfast.cli", "ledger", *map(str, arguments)]
+    command = [sys.executable, "-m", "pspfast.cli.main", "ledger", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pspfast import Letterbox, unpad
-from pspfast.oracle import PAINTINGS, WAYS_BACK, oracle, paint, take_out
+from pspfast.accuracy.oracle import PAINTINGS, WAYS_BACK, oracle, paint, take_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,7 +101,7 @@ def test_pictures_of_any_shape(tmp_path: Path, shape: tuple[int, int]) -> None:
 
 
 def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pspfast.cli", "oracle", *map(str, arguments)]
+    command = [sys.executable, "-m", "pspfast.cli.main", "oracle", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

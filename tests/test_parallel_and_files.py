@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pspfast import files, parallel
+from pspfast.system import files
+from pspfast.system import threads as parallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

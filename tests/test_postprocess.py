@@ -20,12 +20,12 @@ import pytest
 from PIL import Image
 
 from pspfast import ConfusionMatrix, Letterbox
-from pspfast.files import write_sparse
-from pspfast.ledger import Ledger
-from pspfast.manifest import Manifest
-from pspfast.postprocess import Evaluation, postprocess
-from pspfast.preprocess import preprocess
-from pspfast.results import Result
+from pspfast.cli.commands.postprocess import Evaluation, postprocess
+from pspfast.formats.bins import Manifest
+from pspfast.formats.ledger import Ledger
+from pspfast.formats.result import Result
+from pspfast.stages.preprocess import preprocess
+from pspfast.system.files import write_sparse
 from tests import reference
 
 if TYPE_CHECKING:

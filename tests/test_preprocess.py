@@ -22,11 +22,12 @@ import pytest
 from PIL import Image
 
 import pspfast
-from pspfast import files, preparing
-from pspfast import preprocess as stage
-from pspfast.files import OutputError
-from pspfast.images import Picture, PictureReader
-from pspfast.manifest import BinFolder, Manifest
+from pspfast.formats.bins import BinFolder, Manifest
+from pspfast.pictures.reader import Picture, PictureReader
+from pspfast.stages import prepare as preparing
+from pspfast.stages import preprocess as stage
+from pspfast.system import files
+from pspfast.system.files import OutputError
 from tests import reference
 
 if TYPE_CHECKING:
@@ -610,9 +611,9 @@ def test_a_full_disk_without_a_mount(pictures: Path, tmp_path: Path, monkeypatch
 
 
 def test_plain_progress_and_summary(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pspfast import console
+    from pspfast.system import terminal
 
-    monkeypatch.setattr(console, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(terminal, "_SECONDS_BETWEEN_LINES", 0.0)
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     summary = stage.preprocess(pictures, tmp_path / "bins", quiet=False)

@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pspfast import extras
-from pspfast.compare import Side, compare
+from pspfast.accuracy.compare import Side, compare
 from pspfast.datasets import VOC, palette
-from pspfast.extras import MissingExtra
-from pspfast.ledger import Entry, Ledger, Subject, write_ledger
-from pspfast.pairs import Pairs
+from pspfast.formats.ledger import Entry, Ledger, Subject, write_ledger
+from pspfast.metrics.pairs import Pairs
 from pspfast.report import figures
 from pspfast.report.examples import difference, make_cards
 from pspfast.report.page import render, write_report
 from pspfast.report.saved import Record, SavedRun, read_runs
+from pspfast.system import libraries as extras
+from pspfast.system.libraries import MissingExtra
 from tests.report_runs import SIZE, make_ledger, make_result, make_run, predicted, save_example, scene
 
 pytest.importorskip("jinja2", reason="not installed: jinja2 (pip install 'pspfast[run]')")
@@ -693,7 +693,7 @@ def test_the_page_is_whole_or_not_there(run: Path, tmp_path: Path, monkeypatch: 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pspfast.files.os.write", full)
+    monkeypatch.setattr("pspfast.system.files.os.write", full)
     with pytest.raises(OSError, match=r"cannot write .*index\.html: No space left"):
         write_report([run], output)
     monkeypatch.undo()
@@ -710,7 +710,7 @@ def test_jinja2_may_be_missing(run: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def command(*arguments: object, cwd: Path, before: str = "") -> subprocess.CompletedProcess[str]:
-    code = f"import sys; {before}\nfrom pspfast.report.report_command import main\nmain(prog_name='pspfast report')"
+    code = f"import sys; {before}\nfrom pspfast.cli.commands.report import main\nmain(prog_name='pspfast report')"
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
         cwd=cwd, capture_output=True, text=True, check=False,
@@ -765,8 +765,8 @@ def test_help_imports_no_jinja2(tmp_path: Path) -> None:
 def test_the_folder_of_a_real_run(shared_data: Path, tmp_path: Path) -> None:
     """What the pipeline writes is what the page reads: nothing is missing, nothing is refused."""
     from bench.costless import CostlessRuntime
-    from pspfast.pipeline import run
-    from pspfast.sources import data_set_source
+    from pspfast.datasets.sources import data_set_source
+    from pspfast.stages.run import run
 
     class Bright(CostlessRuntime):
         def _run(self, batch: Any) -> list[Any]:

@@ -21,20 +21,20 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bench.costless import CostlessRuntime
-from pspfast import pipeline, sources
-from pspfast.agreement import Wishes
-from pspfast.datasets import VOC
-from pspfast.evaluation import postprocess
-from pspfast.files import OutputError
-from pspfast.inference import infer
-from pspfast.ledger import Ledger
-from pspfast.manifest import FolderBusyError
-from pspfast.pipeline import Run, run
-from pspfast.preprocess import preprocess
-from pspfast.results import Result
-from pspfast.run import main
-from pspfast.runtimes.base import RuntimeFault
-from pspfast.sources import data_set_source, picture_source
+from pspfast.cli.commands.run import main
+from pspfast.datasets import VOC, sources
+from pspfast.datasets.sources import data_set_source, picture_source
+from pspfast.formats.bins import FolderBusyError
+from pspfast.formats.ledger import Ledger
+from pspfast.formats.result import Result
+from pspfast.runtimes.runtime import RuntimeFault
+from pspfast.stages import run as pipeline
+from pspfast.stages.infer import infer
+from pspfast.stages.model_input import Wishes
+from pspfast.stages.postprocess import postprocess
+from pspfast.stages.preprocess import preprocess
+from pspfast.stages.run import Run, run
+from pspfast.system.files import OutputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -186,8 +186,8 @@ def test_real_pictures_and_a_real_runtime(shared_data: Path, tmp_path: Path) -> 
 CHILD = """
 import sys
 from pathlib import Path
-from pspfast.pipeline import run
-from pspfast.sources import data_set_source
+from pspfast.stages.run import run
+from pspfast.datasets.sources import data_set_source
 from tests.test_run import ArgMax
 root, model, out, batch = sys.argv[1:]
 with data_set_source(root) as source:
@@ -392,7 +392,7 @@ def test_a_worker_that_dies(voc: Path, model: Path, tmp_path: Path, error: Excep
 
 
 def test_a_full_disk(voc: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pspfast import ledger
+    from pspfast.formats import ledger
 
     written = 0
 
@@ -414,7 +414,7 @@ def test_a_full_disk(voc: Path, model: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_full_disk_at_the_end(voc: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pspfast.files import write_whole
+    from pspfast.system.files import write_whole
 
     def write(path: str, data: bytes) -> None:
         if path.endswith("result.json"):
@@ -625,7 +625,7 @@ def test_bytes(voc: Path, model: Path, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="no bins"):
             run(model, source, tmp_path / "out", runtime=lambda _: Bytes(), keep_bins=True)
         run(model, source, tmp_path / "out", runtime=lambda _: Bytes(), workers=1, report=False)
-    from pspfast.images import imread
+    from pspfast.pictures.reader import imread
 
     wanted = imread(voc / "JPEGImages/2007_000000.jpg")  # of the canvas's own size
     assert any(np.array_equal(one, wanted) for one in seen)
@@ -748,7 +748,7 @@ class TestCommand:
         model.write_bytes(b"x")
         code = (
             "import sys; from pspfast import run, console; from tests.test_run import ArgMax\n"
-            "import pspfast.inference as i; i.open_runtime = lambda *a, **k: ArgMax(delay=0.1)\n"
+            "import pspfast.stages.infer as i; i.open_runtime = lambda *a, **k: ArgMax(delay=0.1)\n"
             "sys.argv[0] = 'pspfast'; run.main()"
         )
         arguments = ["--voc-root", str(voc), "--model", str(model), "--output", str(tmp_path / "out"), "--no-report"]
@@ -770,7 +770,7 @@ class TestCommand:
         torch = pytest.importorskip("torch", reason="exports a checkpoint")
         for library in ("onnx", "onnxruntime", "onnxsim"):
             pytest.importorskip(library, reason="exports a checkpoint")
-        from pspfast.export.models import random_pspnet
+        from pspfast.export.pspnet import random_pspnet
 
         checkpoint = tmp_path / "tiny.pth"
         torch.save({"meta": {}, "state_dict": random_pspnet(18, 21).state_dict()}, checkpoint)

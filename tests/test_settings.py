@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pspfast.cli import main
+from pspfast.cli.main import main
 
 _PICTURES = "pictures"
 
@@ -155,6 +155,6 @@ def test_completion_script(shell: str) -> None:
 def test_completion_offers(words: str, offered: str) -> None:
     count = len(words.split()) - 1
     env = os.environ | {"_PSPFAST_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(count)}
-    code = "from pspfast.cli import main; main(prog_name='pspfast')"
+    code = "from pspfast.cli.main import main; main(prog_name='pspfast')"
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert offered in done.stdout, done.stderr

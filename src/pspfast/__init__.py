@@ -14,31 +14,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pspfast.boundary import BoundaryIoU as BoundaryIoU
-    from pspfast.geometry import Letterbox as Letterbox
-    from pspfast.images import PictureError as PictureError
-    from pspfast.images import imread as imread
-    from pspfast.images import picture_size as picture_size
-    from pspfast.metrics import ConfusionMatrix as ConfusionMatrix
-    from pspfast.ops import IMAGENET_MEAN as IMAGENET_MEAN
-    from pspfast.ops import IMAGENET_STD as IMAGENET_STD
-    from pspfast.ops import letterbox as letterbox
-    from pspfast.ops import unpad as unpad
+    from pspfast.metrics.boundary import BoundaryIoU as BoundaryIoU
+    from pspfast.metrics.confusion import ConfusionMatrix as ConfusionMatrix
+    from pspfast.pictures.geometry import Letterbox as Letterbox
+    from pspfast.pictures.letterbox import IMAGENET_MEAN as IMAGENET_MEAN
+    from pspfast.pictures.letterbox import IMAGENET_STD as IMAGENET_STD
+    from pspfast.pictures.letterbox import letterbox as letterbox
+    from pspfast.pictures.letterbox import unpad as unpad
+    from pspfast.pictures.reader import PictureError as PictureError
+    from pspfast.pictures.reader import imread as imread
+    from pspfast.pictures.reader import picture_size as picture_size
 
 __version__ = "0.1.0"
 
 # Public name -> the module that defines it.
 _HOME = {
-    "BoundaryIoU": "boundary",
-    "ConfusionMatrix": "metrics",
-    "IMAGENET_MEAN": "ops",
-    "IMAGENET_STD": "ops",
-    "Letterbox": "geometry",
-    "PictureError": "images",
-    "imread": "images",
-    "letterbox": "ops",
-    "picture_size": "images",
-    "unpad": "ops",
+    "BoundaryIoU": "metrics.boundary",
+    "ConfusionMatrix": "metrics.confusion",
+    "IMAGENET_MEAN": "pictures.letterbox",
+    "IMAGENET_STD": "pictures.letterbox",
+    "Letterbox": "pictures.geometry",
+    "PictureError": "pictures.reader",
+    "imread": "pictures.reader",
+    "letterbox": "pictures.letterbox",
+    "picture_size": "pictures.reader",
+    "unpad": "pictures.letterbox",
 }
 
 __all__ = [

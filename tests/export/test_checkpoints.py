@@ -537,7 +537,7 @@ def test_torch_is_not_imported_with_the_module() -> None:
 
 
 def test_without_torch(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pspfast.extras import MissingExtra
+    from pspfast.system.libraries import MissingExtra
 
     path = save({"state_dict": WEIGHTS})
     monkeypatch.setitem(sys.modules, "torch", None)

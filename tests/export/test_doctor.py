@@ -21,14 +21,15 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from pspfast.export import graphs, pool_repair  # noqa: E402
-from pspfast.export.ascend_limits import LIMITS, OPERATORS, POOL_LIMITS, lists_with, pool_excesses  # noqa: E402
-from pspfast.export.diagnosis import Diagnosis, diagnose, exact_feature_sizes  # noqa: E402
-from pspfast.export.doctor_command import main  # noqa: E402
-from pspfast.export.metadata import ModelMetadata, read_metadata, write_metadata  # noqa: E402
-from pspfast.export.pool_repair import RepairError, repair  # noqa: E402
-from pspfast.export.pooling import average_matrix, published_pool  # noqa: E402
-from pspfast.export.pools import infer  # noqa: E402
+from pspfast.cli.commands.doctor import main
+from pspfast.formats.model_metadata import ModelMetadata, read_metadata, write_metadata
+from pspfast.graphs import model_files as graphs
+from pspfast.graphs import repair as pool_repair
+from pspfast.graphs.ascend_limits import LIMITS, OPERATORS, POOL_LIMITS, lists_with, pool_excesses
+from pspfast.graphs.diagnose import Diagnosis, diagnose, exact_feature_sizes
+from pspfast.graphs.pool_windows import average_matrix, published_pool
+from pspfast.graphs.pools import infer
+from pspfast.graphs.repair import RepairError, repair
 
 SCALES = (1, 2, 3, 6)
 nn = torch.nn
@@ -280,7 +281,7 @@ def test_fix_brings_pytorchs_masks_back(tiny: Any, old_file: str, tmp_path: Path
 
 @pytest.mark.slow
 def test_fix_of_a_resnet_18_at_500(tmp_path: Path) -> None:
-    from pspfast.export.models import random_pspnet
+    from pspfast.export.pspnet import random_pspnet
 
     network = random_pspnet(18, 21, auxiliary=False)
     old_file = exported(with_old_pools(network, (63, 63)), torch.zeros(1, 3, 500, 500), tmp_path / "old.onnx")
@@ -333,8 +334,8 @@ def test_every_type_and_size_becomes_pytorchs_pooling(
 
 @pytest.mark.parametrize("pooling", ["matmul", "cascade"])
 def test_the_projects_own_exports_have_nothing_to_repair(pooling: Any) -> None:
-    from pspfast.export.models import prepare
-    from pspfast.export.tracing import trace
+    from pspfast.export.pspnet import prepare
+    from pspfast.export.trace import trace
     from tests.export.tiny import tiny_pspnet
 
     model = trace(prepare(tiny_pspnet(), (500, 500), pooling), torch.zeros(1, 3, 500, 500), 11)
@@ -345,7 +346,7 @@ def test_the_projects_own_exports_have_nothing_to_repair(pooling: Any) -> None:
 
 
 def test_half_precision_of_an_old_export(old_file: str, tiny: Any) -> None:
-    from pspfast.export.tracing import halve
+    from pspfast.export.trace import halve
 
     model = halve(graphs.load(old_file), keep=())
     graphs.sort_nodes(model)

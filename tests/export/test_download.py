@@ -22,7 +22,7 @@ import pytest
 from pspfast.export import download as downloads
 from pspfast.export import known
 from pspfast.export.download import DownloadError, Fetched, Hashes, cache_folder, download, hashes_of
-from pspfast.files import OutputError
+from pspfast.system.files import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

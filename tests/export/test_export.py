@@ -20,13 +20,14 @@ pytest.importorskip("onnxsim", reason="the extra 'export' is not installed")
 from click.testing import CliRunner  # noqa: E402
 
 import pspfast  # noqa: E402
-from pspfast.cli import main  # noqa: E402
-from pspfast.datasets import VOC  # noqa: E402
-from pspfast.export import exporting, graphs  # noqa: E402
-from pspfast.export.exporting import export  # noqa: E402
-from pspfast.export.metadata import read_metadata  # noqa: E402
-from pspfast.export.models import PSPNet, random_pspnet  # noqa: E402
-from pspfast.export.networks import load_network  # noqa: E402
+from pspfast.cli.main import main
+from pspfast.datasets import VOC
+from pspfast.export import export as exporting
+from pspfast.export.export import export
+from pspfast.export.load import load_network
+from pspfast.export.pspnet import PSPNet, random_pspnet
+from pspfast.formats.model_metadata import read_metadata
+from pspfast.graphs import model_files as graphs
 
 SHAPE = (120, 136)
 MEAN, STD = np.array(pspfast.IMAGENET_MEAN, np.float32), np.array(pspfast.IMAGENET_STD, np.float32)
@@ -391,7 +392,7 @@ def test_the_checkpoint_is_not_replaced(checkpoint: str) -> None:
 
 @pytest.mark.parametrize("library", ["torch", "onnx", "onnxsim", "onnxruntime"])
 def test_a_missing_library_says_which_extra(checkpoint: str, tmp_path: Path, library: str) -> None:
-    code = f"import sys; sys.modules[{library!r}] = None; from pspfast.cli import main; main(prog_name='pspfast')"
+    code = f"import sys; sys.modules[{library!r}] = None; from pspfast.cli.main import main; main(prog_name='pspfast')"
     command = [sys.executable, "-c", code, "export", "--checkpoint", checkpoint, "--output-file", str(tmp_path / "m")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3

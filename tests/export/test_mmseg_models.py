@@ -19,14 +19,9 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     pytest.importorskip("mmseg", reason="needs mmsegmentation (extra 'mmseg')")
 
-from pspfast.export.checkpoints import CheckpointError  # noqa: E402
-from pspfast.export.mmseg_models import (  # noqa: E402
-    build_from_config,
-    facts_of_config,
-    find_config,
-    packaged_configs,
-)
-from pspfast.export.models import build, pool_sizes, prepare, random_pspnet  # noqa: E402
+from pspfast.export.checkpoints import CheckpointError
+from pspfast.export.mmseg import build_from_config, facts_of_config, find_config, packaged_configs
+from pspfast.export.pspnet import build, pool_sizes, prepare, random_pspnet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -259,7 +254,7 @@ def test_building_prints_nothing_and_leaves_warnings_alone() -> None:
     """In a process of its own, where everything is imported for the first time and every warning is an error."""
     code = (
         "import warnings\n"
-        "from pspfast.export.mmseg_models import build_from_config, facts_of_config\n"
+        "from pspfast.export.mmseg import build_from_config, facts_of_config\n"
         "before = list(warnings.filters)\n"
         f"build_from_config({R18!r}); facts_of_config({R18!r})\n"
         "assert warnings.filters == before\n"

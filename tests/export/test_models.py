@@ -14,8 +14,8 @@ from tests.export.tiny import CONFIG_TEXT, save_checkpoint, smooth_pictures, tin
 
 torch: Any = pytest.importorskip("torch", reason="the models are PyTorch's")
 
-from pspfast.export.checkpoints import CheckpointError  # noqa: E402
-from pspfast.export.models import (  # noqa: E402
+from pspfast.export.checkpoints import CheckpointError
+from pspfast.export.pspnet import (
     build,
     feature_size,
     pool_sizes,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pspfast.export.pooling import (
+from pspfast.graphs.pool_windows import (
     average_matrix,
     is_published_pool_exact,
     nearest_sizes,
@@ -92,7 +92,7 @@ def test_nearest_sizes_look_both_ways() -> None:
 def replaced(size: tuple[int, int], bins: Any, kind: Any) -> Any:
     from torch import nn
 
-    from pspfast.export.models import replace_pooling
+    from pspfast.export.pspnet import replace_pooling
 
     model = nn.Sequential(nn.AdaptiveAvgPool2d(bins))
     replace_pooling(model, size, kind)
@@ -192,7 +192,7 @@ def test_a_cascade_is_refused_beyond_a_kernel_of_255() -> None:
 
 def test_a_refused_replacement_leaves_the_network_as_it_was() -> None:
     torch = pytest.importorskip("torch", reason="runs modules")
-    from pspfast.export.models import replace_pooling
+    from pspfast.export.pspnet import replace_pooling
 
     model = torch.nn.ModuleList(torch.nn.AdaptiveAvgPool2d(bins) for bins in SCALES)
     with pytest.raises(ValueError, match="not exact"):

@@ -17,10 +17,10 @@ ort = pytest.importorskip("onnxruntime", reason="the extra 'export' is not insta
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from pspfast.cli import main  # noqa: E402
-from pspfast.export import graphs  # noqa: E402
-from pspfast.export.metadata import ModelMetadata, read_metadata, write_metadata  # noqa: E402
-from pspfast.export.simplifying import differences, fixed_shapes, simplify  # noqa: E402
+from pspfast.cli.main import main
+from pspfast.formats.model_metadata import ModelMetadata, read_metadata, write_metadata
+from pspfast.graphs import model_files as graphs
+from pspfast.graphs.simplify import differences, fixed_shapes, simplify
 
 
 def make(nodes: list[Any], given: list[Any], wanted: list[Any], constants: dict[str, Any] | None = None) -> Any:

@@ -15,24 +15,18 @@ from click.testing import CliRunner, Result  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import pspfast  # noqa: E402
-from pspfast.export import runners, verification  # noqa: E402
-from pspfast.export.debug_pictures import top_two_margin  # noqa: E402
-from pspfast.export.exporting import export  # noqa: E402
-from pspfast.export.metadata import ModelMetadata, write_metadata  # noqa: E402
-from pspfast.export.networks import Network, load_network  # noqa: E402
-from pspfast.export.pooling import published_pool  # noqa: E402
-from pspfast.export.runners import OnnxRunner, TorchRunner  # noqa: E402
-from pspfast.export.tracing import trace  # noqa: E402
-from pspfast.export.verification import (  # noqa: E402
-    Agreement,
-    Debug,
-    PictureAgreement,
-    Truth,
-    noise,
-    verify,
-)
-from pspfast.export.verify_command import main  # noqa: E402
-from pspfast.export.wrapping import Deployed  # noqa: E402
+from pspfast.cli.commands.verify import main
+from pspfast.export import labellers as runners
+from pspfast.export import verify as verification
+from pspfast.export.deployed import Deployed
+from pspfast.export.export import export
+from pspfast.export.labellers import OnnxRunner, TorchRunner
+from pspfast.export.load import Network, load_network
+from pspfast.export.sheets import top_two_margin
+from pspfast.export.trace import trace
+from pspfast.export.verify import Agreement, Debug, PictureAgreement, Truth, noise, verify
+from pspfast.formats.model_metadata import ModelMetadata, write_metadata
+from pspfast.graphs.pool_windows import published_pool
 from tests.export.tiny import save_checkpoint, tiny_pspnet  # noqa: E402
 
 SIZE = (24, 32)
@@ -566,7 +560,7 @@ def test_usage(tmp_path: Path, two: tuple[str, str]) -> None:
 
 
 def test_a_missing_library(monkeypatch: pytest.MonkeyPatch, two: tuple[str, str]) -> None:
-    from pspfast import extras
+    from pspfast.system import libraries as extras
 
     def absent(library: str) -> Any:
         raise extras.MissingExtra(f"this needs {library}")

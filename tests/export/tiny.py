@@ -29,7 +29,7 @@ work_dir = './work_dirs/pspnet_tiny'
 
 def tiny_pspnet(*, num_classes: int = 5, seed: int = 2, auxiliary: bool = True, depth: int = 18) -> Any:
     """A PSPNet with an eighth of the channels: 0.2 M parameters; a forward at 128x128 takes milliseconds."""
-    from pspfast.export.models import random_pspnet
+    from pspfast.export.pspnet import random_pspnet
 
     return random_pspnet(depth, num_classes, seed=seed, width=8, auxiliary=auxiliary)
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from pspfast.performance import claims
-from pspfast.performance.compare_perf import main, read_sides
-from pspfast.performance.comparison import Comparison, Figure, compare
-from pspfast.performance.data_path import DataPath
-from pspfast.performance.parsers import parse, read
-from pspfast.performance.records import Measurement, benchmark_json, devices_in_card
+from pspfast.cli.commands.compare_perf import main, read_sides
+from pspfast.formats.measurements import Measurement, benchmark_json, devices_in_card
+from pspfast.speed import claims
+from pspfast.speed.compare import Comparison, Figure, compare
+from pspfast.speed.data_path import DataPath
+from pspfast.vendors.texts import parse, read
 from tests.performance import texts
 
 if TYPE_CHECKING:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pspfast.performance.parsers import parse, read
-from pspfast.performance.records import (
+from pspfast.formats.measurements import (
     ASSUMED_BATCH,
     COMMAS_IN_SHAPES,
     ZERO_QPS,
     Measurement,
     benchmark_json,
     device_name,
-)  # fmt: skip
+)
+from pspfast.vendors.texts import parse, read
 from tests.performance import texts
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pspfast.runtimes import acl_runtime
+from pspfast.runtimes import acl as acl_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

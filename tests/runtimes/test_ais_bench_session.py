@@ -13,11 +13,12 @@ from click.testing import CliRunner
 pytest.importorskip("onnx", reason="ONNX models are made for these tests")
 pytest.importorskip("onnxruntime", reason="what the stand-in computes with")
 
-from pspfast.cli import main
+from pspfast.cli.main import main
 from pspfast.datasets import VOC
-from pspfast.evaluation import postprocess
-from pspfast.extras import MissingExtra
-from pspfast.runtimes.base import RuntimeFault, open_runtime
+from pspfast.runtimes.open import open_runtime
+from pspfast.runtimes.runtime import RuntimeFault
+from pspfast.stages.postprocess import postprocess
+from pspfast.system.libraries import MissingExtra
 from tests.runtimes.fake_acl import write_om
 from tests.runtimes.fake_ais_bench import FakeAisBench, installed
 from tests.runtimes.small_models import bins, labels_model

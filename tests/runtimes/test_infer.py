@@ -19,19 +19,21 @@ from click.testing import CliRunner
 pytest.importorskip("onnx", reason="ONNX models are made for these tests")
 pytest.importorskip("onnxruntime", reason="what these tests run")
 
-from pspfast import ConfusionMatrix, Letterbox, inference
-from pspfast.cli import main
+from pspfast import ConfusionMatrix, Letterbox
+from pspfast.cli.main import main
 from pspfast.datasets import VOC
-from pspfast.evaluation import postprocess
-from pspfast.files import OutputError, write_whole
-from pspfast.get_info import bin_info
-from pspfast.inference import infer
-from pspfast.labels import read_labels
-from pspfast.ledger import Ledger
-from pspfast.manifest import FolderBusyError
-from pspfast.performance.parsers import read_measurements
-from pspfast.preprocess import preprocess
-from pspfast.runtimes.base import Runtime, RuntimeFault, open_runtime
+from pspfast.formats.bins import FolderBusyError
+from pspfast.formats.info_files import bin_info
+from pspfast.formats.ledger import Ledger
+from pspfast.pictures.labels import read_labels
+from pspfast.runtimes.open import open_runtime
+from pspfast.runtimes.runtime import Runtime, RuntimeFault
+from pspfast.stages import infer as inference
+from pspfast.stages.infer import infer
+from pspfast.stages.postprocess import postprocess
+from pspfast.stages.preprocess import preprocess
+from pspfast.system.files import OutputError, write_whole
+from pspfast.vendors.texts import read_measurements
 from tests.runtimes.small_models import bins, exact_labels, exact_model, labels_model
 
 if TYPE_CHECKING:
@@ -215,7 +217,7 @@ def test_labels_that_int32_cannot_hold(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from pspfast.inference import infer
+from pspfast.stages.infer import infer
 from tests.runtimes.test_infer import Watched
 model, source, output = map(Path, sys.argv[1:4])
 print(infer(model, source, output, runtime=lambda _: Watched(model, lambda _: time.sleep(float(sys.argv[4])))).kept)

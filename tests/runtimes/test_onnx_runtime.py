@@ -8,10 +8,11 @@ import pytest
 pytest.importorskip("onnx", reason="ONNX models are made for these tests")
 pytest.importorskip("onnxruntime", reason="what these tests are about")
 
-from pspfast import parallel
-from pspfast.extras import MissingExtra
-from pspfast.runtimes.base import Runtime, RuntimeFault, TensorSpec, open_runtime
-from pspfast.runtimes.onnx_runtime import OnnxRuntime
+from pspfast.runtimes.onnx import OnnxRuntime
+from pspfast.runtimes.open import open_runtime
+from pspfast.runtimes.runtime import Runtime, RuntimeFault, TensorSpec
+from pspfast.system import threads as parallel
+from pspfast.system.libraries import MissingExtra
 from tests.runtimes.small_models import labels_model
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class PretendingLibrary:
 def test_no_silent_fall_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
-    from pspfast.runtimes import onnx_runtime
+    from pspfast.runtimes import onnx as onnx_runtime
 
     pretending = PretendingLibrary(onnxruntime)
     monkeypatch.setattr(onnx_runtime, "need", lambda _: pretending)

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from pspfast import IMAGENET_MEAN, IMAGENET_STD
-from pspfast.tools.aipp import Aipp, parse_aipp
-from pspfast.tools.aipp_command import main
+from pspfast.cli.commands.aipp import main
+from pspfast.vendors.aipp import Aipp, parse_aipp
 
 IMAGENET: dict[str, Any] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "size": (500, 500), "swap": True}
 
@@ -146,7 +146,7 @@ class TestModels:
 
     def save(self, path: Path, kind: str = "float32", **facts: Any) -> str:
         onnx = pytest.importorskip("onnx", reason="the extra 'export' is not installed")
-        from pspfast.export.metadata import ModelMetadata, write_metadata
+        from pspfast.formats.model_metadata import ModelMetadata, write_metadata
 
         shape = ["n", 64, 80, 3] if kind == "uint8" else ["n", 3, 64, 80]
         types = {"uint8": onnx.TensorProto.UINT8, "float32": onnx.TensorProto.FLOAT}

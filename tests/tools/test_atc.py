@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from pspfast.tools import npu_smi, toolkit
-from pspfast.tools.atc import parse_shapes
-from pspfast.tools.atc_log import family, read_log
-from pspfast.tools.runner import ToolMissing
-from pspfast.tools.toolkit import find_toolkit, how_to_enter
+from pspfast.system.processes import ToolMissing
+from pspfast.vendors import npu_smi, toolkit
+from pspfast.vendors.atc import parse_shapes
+from pspfast.vendors.atc_log import family, read_log
+from pspfast.vendors.toolkit import find_toolkit, how_to_enter
 
 from . import fakes
 
@@ -202,7 +202,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def command(*words: str) -> Result:
-    from pspfast.tools.atc_command import main
+    from pspfast.cli.commands.atc import main
 
     done = CliRunner().invoke(main, words)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
@@ -326,7 +326,7 @@ def test_interrupted(here: Path, number: signal.Signals, status: int) -> None:
     fakes.fake_atc(here.parent / "tools", then="time.sleep(60)")
     words = ["m.onnx", "--soc-version", "Ascend310"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pspfast.tools.atc_command", *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "pspfast.cli.commands.atc", *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
     until = time.monotonic() + 60
     while not list(here.glob(".m_bs1.atc-*/made/m_bs1.om")):
@@ -429,7 +429,7 @@ def test_a_name_that_has_the_batch_gets_no_second_one(here: Path) -> None:
 
 
 def test_aipp(here: Path) -> None:
-    from pspfast.tools.aipp import Aipp
+    from pspfast.vendors.aipp import Aipp
 
     save(here / "m.onnx")
     fakes.fake_atc(here.parent / "tools")

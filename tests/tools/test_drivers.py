@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pspfast.tools.drivers import (
+from pspfast.system.processes import ToolFailed, ToolMissing
+from pspfast.vendors.drivers import (
     ais_bench_argv,
     benchmark_argv,
     benchmark_program,
@@ -21,7 +22,6 @@ from pspfast.tools.drivers import (
     trtexec_argv,
     trtexec_takes,
 )
-from pspfast.tools.runner import ToolFailed, ToolMissing
 
 from . import fakes
 

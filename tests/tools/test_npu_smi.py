@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pspfast.tools import npu_smi
-from pspfast.tools.npu_smi import Chip, parse_board, parse_info, query, soc_name
-from pspfast.tools.runner import ToolFailed, ToolMissing
+from pspfast.system.processes import ToolFailed, ToolMissing
+from pspfast.vendors import npu_smi
+from pspfast.vendors.npu_smi import Chip, parse_board, parse_info, query, soc_name
 
 from . import fakes
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pspfast.console import MISSING, handles_errors
-from pspfast.tools import runner
-from pspfast.tools.runner import Ran, ToolFailed, ToolMissing, ToolTimeout, must_succeed, run
+from pspfast.cli.console import MISSING, handles_errors
+from pspfast.system import processes as runner
+from pspfast.system.processes import Ran, ToolFailed, ToolMissing, ToolTimeout, must_succeed, run
 
 
 def sh(text: str) -> list[str]:
@@ -201,8 +201,8 @@ def test_signals_end_the_tool_then_us(tmp_path: Path, number: signal.Signals, st
     script = textwrap.dedent(
         f"""
         from pathlib import Path
-        from pspfast.console import handles_errors
-        from pspfast.tools.runner import run
+        from pspfast.cli.console import handles_errors
+        from pspfast.system.processes import run
         @handles_errors
         def command():
             try:

@@ -13,9 +13,9 @@ from pspfast.datasets.layout import (
     no_labels,
     pictures_in,
     places,
-)  # fmt: skip
-from pspfast.datasets.lists import Split, read_classes, read_split
+)
 from pspfast.datasets.registry import DATASETS, data_set
+from pspfast.datasets.splits import Split, read_classes, read_split
 from pspfast.datasets.voc import VOC
 
 __all__ = [

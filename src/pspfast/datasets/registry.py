@@ -17,7 +17,7 @@ _HOME = {
     "cityscapes-train-ids": ("cityscapes", "CITYSCAPES_TRAIN_IDS"),
     "coco-stuff164k": ("coco_stuff", "COCO_STUFF"),
     "coco-stuff164k-train-ids": ("coco_stuff", "COCO_STUFF_TRAIN_IDS"),
-    "folder": ("folder", "FOLDER"),
+    "folder": ("plain_folder", "FOLDER"),
 }
 
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pspfast.export import known
-from pspfast.export.capture import first_line
 from pspfast.export.download import Hashes, download, hashes_of
-from pspfast.extras import need
+from pspfast.system.capture import first_line
+from pspfast.system.libraries import need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

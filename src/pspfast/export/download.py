@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import pspfast
-from pspfast.console import Progress, tell
-from pspfast.files import OutputError, folder_for_output, write_all, write_whole
+from pspfast.system.files import OutputError, folder_for_output, write_all, write_whole
+from pspfast.system.terminal import Progress, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

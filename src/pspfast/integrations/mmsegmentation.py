@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pspfast.metrics import ConfusionMatrix
+from pspfast.metrics.confusion import ConfusionMatrix
 
 try:
     import torch

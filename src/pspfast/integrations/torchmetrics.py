@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pspfast.metrics import ConfusionMatrix
-from pspfast.scores import mean
+from pspfast.metrics.confusion import ConfusionMatrix
+from pspfast.metrics.scores import mean
 
 try:
     import torch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from pspfast.scores import Absent
+    from pspfast.metrics.scores import Absent
 
 __all__ = ["SegmentationScores"]
 

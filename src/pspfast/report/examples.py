@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast.datasets import palette as voc_palette
-from pspfast.images import PictureError, check_pixels, read_picture_file, with_pillow
-from pspfast.labels import read_labels
+from pspfast.pictures.labels import read_labels
+from pspfast.pictures.reader import PictureError, check_pixels, read_picture_file, with_pillow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

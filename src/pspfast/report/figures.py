@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pspfast.compare import Comparison
-    from pspfast.metrics import ConfusionMatrix
-    from pspfast.sides import Side
+    from pspfast.accuracy.compare import Comparison
+    from pspfast.accuracy.sides import Side
+    from pspfast.metrics.confusion import ConfusionMatrix
 
 __all__ = [
     "HEAT_LIMITS", "NONE", "ClassLine", "ClassRow", "Confusion", "HeatCell", "HeatMap", "Whisker", "class_rows",

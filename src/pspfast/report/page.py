@@ -9,17 +9,17 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pspfast
-from pspfast import extras
-from pspfast.compare import Comparison, compare
-from pspfast.compare import verdict as verdict_of
+from pspfast.accuracy.compare import Comparison, compare
+from pspfast.accuracy.compare import verdict as verdict_of
+from pspfast.accuracy.sides import BASELINES
 from pspfast.datasets import VOC
-from pspfast.files import folder_for_output, write_whole
-from pspfast.options import check_outputs
+from pspfast.formats.result import Result
 from pspfast.report.examples import make_cards, swatches
 from pspfast.report.figures import HEAT_LIMITS, NONE, class_rows, heat_map, percent, points, reach, scale_of, whisker
 from pspfast.report.saved import LEDGER, RECORD, RESULT, SavedRun, read_runs
-from pspfast.results import Result
-from pspfast.sides import BASELINES
+from pspfast.system import libraries as extras
+from pspfast.system.files import folder_for_output, write_whole
+from pspfast.system.outputs import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -64,7 +64,7 @@ def write_report(
     Args:
         results: folders of runs, results that ``--json`` wrote, or ledgers; the first one is the reference.
         output: the HTML file; its folder is made if need be.
-        baseline: the reference in place of the first one: one of ``pspfast.compare.BASELINES``, or a further result.
+        baseline: the reference in place of the first one: one of ``pspfast.accuracy.compare.BASELINES``, or a further result.
         title: of the page.
         max_drop, resamples, seed: as ``pspfast compare`` takes them.
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pspfast.ledger import Ledger
-from pspfast.results import Result
-from pspfast.sides import Side
+from pspfast.accuracy.sides import Side
+from pspfast.formats.ledger import Ledger
+from pspfast.formats.result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pspfast.metrics import ConfusionMatrix
+    from pspfast.metrics.confusion import ConfusionMatrix
 
 __all__ = ["ExampleFiles", "Record", "SavedRun", "read_runs"]
 
@@ -141,7 +141,7 @@ class SavedRun:
 
     @classmethod
     def published(cls, name: str) -> SavedRun:
-        """Published scores, one of ``pspfast.compare.BASELINES``."""
+        """Published scores, one of ``pspfast.accuracy.compare.BASELINES``."""
         return cls(name, side=Side.baseline(name))
 
     @classmethod

@@ -1,0 +1,1 @@
+"""The command line: options in, exit statuses out; nothing is computed here."""

@@ -1,0 +1,57 @@
+"""The info files of the published guide: ``python -m pspfast.get_info bin DIR OUT W H`` and ``... jpg DIR OUT``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pspfast.cli import console
+from pspfast.system import terminal
+from pspfast.system.files import write_whole
+
+if TYPE_CHECKING:
+    pass
+from pspfast.formats.info_files import bin_info, jpg_info
+
+__all__ = ["bin_command", "jpg_command", "main"]
+
+
+def _finish(out: str, what: str, lines: list[str], left_out: list[str]) -> int:
+    for reason in left_out:
+        terminal.tell(reason)
+    write_whole(out, "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
+    terminal.tell(f"{len(lines)} {what} in {out}" + f", {len(left_out)} left out" * bool(left_out))
+    return console.SOME_FAILED if left_out else console.DONE
+
+
+@click.group(context_settings=console.CONTEXT_SETTINGS)
+def main() -> None:
+    """Write the info file that the benchmark tool or the postprocessing reads.
+
+    One line a file: index path width height.
+    """
+
+
+@main.command("bin")
+@click.argument("folder", metavar="DIR")
+@click.argument("out", metavar="OUT")
+@click.argument("width", type=click.IntRange(min=1))
+@click.argument("height", type=click.IntRange(min=1))
+@console.handles_errors
+def bin_command(folder: str, out: str, width: int, height: int) -> int:
+    """List the bins of DIR in OUT, each WIDTH x HEIGHT."""
+    return _finish(out, "bins", *bin_info(folder, width, height))
+
+
+@main.command("jpg")
+@click.argument("folder", metavar="DIR")
+@click.argument("out", metavar="OUT")
+@console.handles_errors
+def jpg_command(folder: str, out: str) -> int:
+    """List the JPEGs of DIR in OUT with their own sizes, from their headers."""
+    return _finish(out, "pictures", *jpg_info(folder))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m pspfast.get_info")

@@ -1,0 +1,239 @@
+"""Command-line options that several commands share, and what becomes of them."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pspfast.datasets import DATASETS, data_set, read_classes, read_split
+from pspfast.system import terminal
+from pspfast.system import threads as parallel
+from pspfast.system.files import OutputError, stem, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from pspfast.datasets import DataSet
+    from pspfast.formats.result import Result
+
+__all__ = [
+    "class_options",
+    "data_set_as_asked",
+    "data_set_options",
+    "label_or_none",
+    "label_rule_options",
+    "pictures_of_split",
+    "report_result",
+    "result_file_options",
+    "workers_option",
+]
+
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=parallel.default_workers,
+    metavar="N",
+    help="Threads; the CPUs this process may use if left out.",
+    show_default=False,
+)
+
+
+def _data_set_option(default: str | None, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        "--dataset",
+        "data_set",
+        type=click.Choice(list(DATASETS), case_sensitive=False),
+        default=default,
+        metavar="NAME",
+        callback=lambda _, __, name: None if name is None else data_set(name),
+        help=f"{help}: {', '.join(DATASETS)}.",
+    )
+
+
+def data_set_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which data set, and where: ``data_set``, a :class:`pspfast.datasets.DataSet`, and ``root``."""
+    root = click.option(
+        "--root",
+        type=click.Path(),
+        metavar="DIR",
+        help="The data set's own folder (VOC2012), which has all the others.",
+    )
+    return _data_set_option("voc", "Says what labels mean and how files are named")(root(command))
+
+
+def class_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What labels mean where it is not what the data set says, see :func:`data_set_as_asked`."""
+    for option in (
+        *_rule_options,
+        click.option(
+            "--ignore-index",
+            metavar="LABEL",
+            help="Pixels that do not count, mostly 255; 'none' for none; the data set's if left out.",
+        ),
+        click.option(
+            "--classes", type=click.Path(), help="File with one class name a line; the data set's if left out."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def label_rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What labels of a ledger mean: ``label_map`` and ``reduce_zero_label``, ``None`` for those of its data set."""
+
+    @functools.wraps(command)
+    def with_rules(
+        *args: Any,
+        data_set: DataSet | None,
+        label_map: dict[int, int] | None,
+        reduce_zero_label: bool | None,
+        **others: Any,
+    ) -> Any:
+        if data_set is not None:
+            asked = _with_rules(data_set, label_map, reduce_zero_label)
+            label_map, reduce_zero_label = dict(asked.label_map), asked.reduce_zero_label
+        return command(*args, label_map=label_map, reduce_zero_label=reduce_zero_label, **others)
+
+    optioned: Callable[..., Any] = with_rules
+    for option in (*_rule_options, _data_set_option(None, "Says what labels mean; the ledger's own if left out")):
+        optioned = option(optioned)
+    return optioned
+
+
+def data_set_as_asked(
+    data_set: DataSet,
+    class_file: str | None,
+    ignore_index: str | None,
+    label_map: dict[int, int] | None,
+    reduce_zero_label: bool | None,
+) -> DataSet:
+    """A data set with the options' rules in place of its own.
+
+    Args:
+        data_set: ``--dataset``.
+        class_file: of ``--classes``, or the one in the data set's root.
+        ignore_index, label_map, reduce_zero_label: as the options give them; ``None`` where they were left out.
+
+    Raises:
+        OSError: the file with the classes cannot be read.
+        ValueError: an option says nothing sensible, or nothing says what the classes are.
+    """
+    if class_file is not None:
+        data_set = data_set.with_classes(read_classes(class_file))
+    if not data_set.classes:
+        raise ValueError(f"--dataset {data_set.name} has no classes of its own; give --classes, or --root")
+    if ignore_index is not None:
+        data_set = replace(data_set, ignore_index=label_or_none(ignore_index))
+    return _with_rules(data_set, label_map, reduce_zero_label)
+
+
+def _with_rules(data_set: DataSet, label_map: dict[int, int] | None, reduce_zero_label: bool | None) -> DataSet:
+    return replace(
+        data_set,
+        label_map=data_set.label_map if label_map is None else label_map,
+        reduce_zero_label=data_set.reduce_zero_label if reduce_zero_label is None else reduce_zero_label,
+    )
+
+
+def _label_map(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[int, int] | None:
+    if not texts:
+        return None
+    changes: dict[int, int] = {}
+    if texts == ("none",):
+        return changes
+    for change in (change for text in texts for change in text.split(",")):
+        old, colon, new = change.partition(":")
+        if not (colon and old.strip().isdecimal() and new.strip().isdecimal()):
+            raise click.BadParameter(f"expected OLD:NEW, two labels, got {change!r}")
+        if changes.setdefault(int(old), int(new)) != int(new):
+            raise click.BadParameter(f"label {int(old)} becomes both {changes[int(old)]} and {int(new)}")
+    return changes
+
+
+_rule_options = (
+    click.option(
+        "--reduce-zero-label/--no-reduce-zero-label",
+        default=None,
+        help="Label 0 becomes 255, every other one less; the data set's rule if left out.",
+    ),
+    click.option(
+        "--label-map",
+        multiple=True,
+        callback=_label_map,
+        metavar="OLD:NEW,...",
+        help="All at once: 0:1,1:0 swaps; 'none' for none; the data set's if left out.",
+    ),
+)
+
+
+def label_or_none(text: str) -> int | None:
+    """A label as ``--ignore-index`` takes it.
+
+    Raises:
+        ValueError: neither a label nor "none".
+    """
+    if text == "none":
+        return None
+    if not text.isdecimal():
+        raise ValueError(f"--ignore-index must be a label or 'none', got {text!r}")
+    return int(text)
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``json_file``: where what is printed goes as JSON as well."""
+    return click.option("--json", "json_file", type=click.Path(), metavar="FILE", help="Everything, for programs.")(
+        command
+    )
+
+
+def result_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Files for a result: ``json_file`` and ``csv_file``."""
+    csv = click.option("--csv", "csv_file", type=click.Path(), metavar="FILE", help="A line a class.")
+    return json_option(csv(command))
+
+
+def report_result(result: Result, result_file: str | None, json_file: str | None, csv_file: str | None) -> bool:
+    """Print a result's tables and write its files.
+
+    Returns:
+        Whether one of these failed, which is told; the others are there all the same.
+    """
+    outputs: list[Callable[[], None]] = [lambda: terminal.report("\n".join([result.tables(), *result.caveats()]))]
+    for path, text in ((result_file, result.published), (json_file, result.to_json), (csv_file, result.to_csv)):
+        if path is not None:
+            outputs.append(lambda path=path, text=text: write_whole(path, text().encode()))  # type: ignore[misc]
+    failed = False
+    for write in outputs:
+        try:
+            write()
+        except OutputError as error:
+            terminal.tell(str(error))
+            failed = True
+    return failed
+
+
+def pictures_of_split(split: str, sources: Mapping[str, Collection[str]]) -> list[str]:
+    """Names of the pictures that ``--split`` chooses, each once, in the split's order.
+
+    Args:
+        split: the file.
+        sources: file -> names of the pictures that it has.
+
+    Raises:
+        OSError: the split cannot be read.
+        ValueError: it names nothing, or a picture that one of the sources lacks.
+    """
+    named = read_split(split)
+    names = list(dict.fromkeys(stem(name) for name in named.ids))
+    repeated = len(named.ids) + len(named.repeated) - len(names)
+    if repeated:
+        terminal.tell(f"{split}: {repeated} lines name a picture that an earlier one names; each counts once")
+    for source, known in sources.items():
+        has = frozenset(known)
+        missing = [name for name in names if name not in has]
+        if missing:
+            raise ValueError(f"{source} lacks {len(missing)} of the pictures in {split}, {missing[0]} among them")
+    return names

@@ -1,0 +1,65 @@
+"""Pictures to a network's input: which ones, with which constants, and one after the other into slots of a batch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pspfast.datasets import read_split
+from pspfast.system.files import stem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+__all__ = ["Failure", "names_of_split", "names_to_use"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A picture that is left out, and why."""
+
+    name: str
+    reason: str
+
+
+def names_of_split(split: str | os.PathLike[str]) -> tuple[list[str], list[Failure]]:
+    """Ids that a split names, each once, and its further mentions of them.
+
+    Raises:
+        OSError: the split cannot be read.
+        ValueError: it names nothing, or is not text.
+    """
+    named = read_split(split)
+    failures = [
+        Failure(name, f"{os.fspath(split)}, line {line}: {name!r} is named again (first on line {first}), used once")
+        for name, line, first in named.repeated
+    ]
+    return list(named.ids), failures
+
+
+def names_to_use(candidates: Iterable[str]) -> tuple[list[str], list[Failure]]:
+    """Ids to use, in order, and those that cannot be because of another one, or because of what they are."""
+    failures: list[Failure] = []
+    names: list[str] = []
+    owner: dict[str, str] = {}
+    for name in candidates:
+        key = stem(name)
+        if not _can_be_a_file(name):
+            failures.append(Failure(name, f"{name!r} cannot be the name of a file here"))
+        elif not key:
+            failures.append(Failure(name, f"{name!r} has nothing before its first dot to name a bin by"))
+        elif key in owner:
+            failures.append(Failure(name, f"{name!r} would have the same bin {key}.bin as {owner[key]!r}, not used"))
+        else:
+            owner[key] = name
+            names.append(name)
+    return names, failures
+
+
+def _can_be_a_file(name: str) -> bool:
+    try:
+        return "\0" not in name and bool(os.fsencode(name))
+    except UnicodeEncodeError:
+        return False

@@ -1,0 +1,324 @@
+"""What labels pictures: an ONNX file in ONNX Runtime, or a network in PyTorch. Both look alike from here on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from pspfast.formats.model_metadata import read_metadata
+from pspfast.graphs import model_files as graphs
+from pspfast.system import threads as parallel
+from pspfast.system.capture import first_line
+from pspfast.system.libraries import need
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from pspfast.export.load import Network
+    from pspfast.formats.model_metadata import InputKind, ModelMetadata
+
+__all__ = ["Facts", "Given", "OnnxRunner", "Preparation", "Runner", "Taken", "TorchRunner"]
+
+# onnx.TensorProto's numbers, which are part of the format.
+_INPUT_KINDS: dict[int, InputKind] = {1: "float32", 10: "float16", 2: "uint8"}
+# What lies between an ArgMax and the output without changing labels.
+_KEEPS_LABELS = frozenset({"Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape"})
+# What lies between scores and an ArgMax without changing the order of classes, and hides how far apart they are.
+_KEEPS_ORDER = frozenset({"Softmax", "LogSoftmax"})
+
+
+class Preparation(NamedTuple):
+    """How pictures are normalized: mean and std of each channel in the network's order, and whether red comes first."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    to_rgb: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a runner before it runs; ``None`` and empty for what is not.
+
+    Attributes:
+        name: for messages.
+        input: the type of what it is fed.
+        size: ``(H, W)`` of its pictures.
+        batch: how many pictures it takes at once; ``None`` for any number.
+        num_classes: that it tells apart.
+        classes, palette: names and colours of them.
+        preparation: how pictures are normalized for it.
+        checkpoint_sha256: of the checkpoint that its weights are from.
+    """
+
+    name: str
+    input: InputKind
+    size: tuple[int, int] | None = None
+    batch: int | None = None
+    num_classes: int | None = None
+    classes: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    preparation: Preparation | None = None
+    checkpoint_sha256: str = ""
+
+
+class Taken(NamedTuple):
+    """A letterboxed picture, as networks take it."""
+
+    tensor: NDArray[np.float32]
+    """``(3, H, W)``, normalized."""
+    pixels: NDArray[np.uint8] | None
+    """``(H, W, 3)``, blue first; there if a runner takes bytes."""
+
+
+class Given(NamedTuple):
+    """What a network makes of a picture."""
+
+    labels: NDArray[Any]
+    """``(H, W)``, integers."""
+    logits: NDArray[np.float32] | None
+    """``(classes, H, W)``, if they can be had."""
+
+
+class Runner(Protocol):
+    """Something that labels pictures."""
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of it."""
+        ...
+
+    def run(self, pictures: Sequence[Taken]) -> Iterator[Given]:
+        """Label pictures, in their order, and no more of them at once than it must."""
+        ...
+
+
+class TorchRunner:
+    """A network in PyTorch, one picture at a time.
+
+    Args:
+        network: as :func:`pspfast.export.load.load_network` gives it. Not prepared for an export, it has PyTorch's
+            own pooling.
+        name: for messages.
+    """
+
+    def __init__(self, network: Network, name: str) -> None:
+        self._torch, self._module = need("torch"), network.module
+        self.facts = Facts(
+            name=f"{name} (PyTorch)",
+            input="float32",
+            num_classes=network.num_classes,
+            classes=network.classes,
+            palette=network.palette,
+            preparation=Preparation(network.mean, network.std, network.to_rgb),
+            checkpoint_sha256=network.sha256,
+        )
+
+    def run(self, pictures: Sequence[Taken]) -> Iterator[Given]:
+        """See :class:`Runner`.
+
+        Raises:
+            RuntimeError: the network cannot take pictures of this size.
+        """
+        for picture in pictures:
+            with self._torch.inference_mode():
+                try:
+                    scores = self._module(self._torch.from_numpy(picture.tensor)[None])
+                except (RuntimeError, ValueError) as error:
+                    shape = "x".join(map(str, picture.tensor.shape))
+                    raise RuntimeError(f"{self.facts.name} fails with a picture of {shape}: {error}") from error
+            logits = scores[0].float().numpy()
+            yield Given(logits.argmax(axis=0), logits)
+
+
+class OnnxRunner:
+    """An ONNX file in ONNX Runtime, on the CPUs this process may use.
+
+    Labels are the output's, or the largest of the output's scores. Where the labels come from an ArgMax in the graph,
+    the scores that it chooses from are read as well: a further output, in memory only.
+
+    Args:
+        model: a path, or a model (``onnx.ModelProto``), which stays as it is.
+        name: for messages; the path if left out.
+
+    Raises:
+        ModelFileError: no ONNX model, or one that ONNX Runtime refuses.
+        ValueError: one that is not of the kind that takes pictures and gives labels or scores, or whose metadata are
+            damaged or tell another size than the graph has.
+        MissingExtra: a library is not installed.
+    """
+
+    def __init__(self, model: Any, name: str | None = None) -> None:
+        onnx, onnxruntime = need("onnx"), need("onnxruntime")
+        if isinstance(model, (str, os.PathLike)):
+            path = os.fspath(model)
+            model = graphs.load(path)
+        else:
+            path = name or "model"
+            copy = onnx.ModelProto()
+            copy.CopyFrom(model)
+            model = copy
+        self._name = name or path
+        try:
+            metadata = read_metadata(model)
+        except ValueError as error:
+            raise ValueError(f"{self._name}: {error}") from error
+        self.metadata = metadata
+        self._read_input(model, metadata)
+        self._read_output(model, onnx)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = parallel.default_workers()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what is fatal is raised
+        options.use_deterministic_compute = True
+        # Threads that wait for work by spinning would take their CPUs from PyTorch, whose turn it is then.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        data = model.SerializeToString()
+        del model  # a network of 200 MB is there three times otherwise
+        try:
+            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # each of its reasons has its own class, which are not public
+            raise graphs.ModelFileError(path, f"ONNX Runtime refuses it: {first_line(error)}") from error
+        self._facts = Facts(
+            name=f"{self._name} (ONNX Runtime)",
+            input=self._kind,
+            size=self._size,
+            batch=self._batch,
+            num_classes=self._num_classes or (len(metadata.classes) if metadata and metadata.classes else None),
+            classes=metadata.classes if metadata else (),
+            palette=metadata.palette if metadata else (),
+            preparation=Preparation(metadata.mean, metadata.std, metadata.to_rgb) if metadata else None,
+            checkpoint_sha256=metadata.checkpoint_sha256 if metadata else "",
+        )
+
+    @property
+    def facts(self) -> Facts:
+        """What the graph and its metadata say."""
+        return self._facts
+
+    def run(self, pictures: Sequence[Taken]) -> Iterator[Given]:
+        """See :class:`Runner`. A batch that is not full is filled up with zeros, whose labels are dropped.
+
+        Raises:
+            RuntimeError: ONNX Runtime fails.
+            ValueError: an output that is neither labels nor scores of these pictures.
+        """
+        step = self._batch or len(pictures)
+        for start in range(0, len(pictures), step):
+            chosen = pictures[start : start + step]
+            inputs = [self._input(picture) for picture in chosen]
+            batch = np.zeros((step, *inputs[0].shape), inputs[0].dtype)
+            batch[: len(inputs)] = inputs
+            try:
+                found = self._session.run(self._outputs, {self._input_name: batch})
+            except Exception as error:
+                raise RuntimeError(f"{self._name}: ONNX Runtime fails: {first_line(error)}") from error
+            labels, logits = self._understood(found, step)
+            for index in range(len(chosen)):
+                yield Given(labels[index], None if logits is None else logits[index])
+
+    def _input(self, picture: Taken) -> NDArray[Any]:
+        if self._kind != "uint8":
+            return picture.tensor.astype(self._kind, copy=False)
+        if picture.pixels is None:
+            raise ValueError(f"{self._name} takes bytes, and none were made of the picture")
+        return picture.pixels if self._channels_last else picture.pixels.transpose(2, 0, 1)
+
+    def _understood(self, found: list[NDArray[Any]], count: int) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """Labels ``(N, H, W)`` and scores ``(N, classes, H, W)`` or ``None``."""
+        first = found[0]
+        if first.dtype.kind == "f":
+            if first.ndim != 4 or len(first) != count:
+                raise ValueError(f"{self._name}: its scores have the shape {first.shape}, not (N, classes, H, W)")
+            return first.argmax(axis=1), found[-1].astype(np.float32, copy=False)
+        labels = first
+        if labels.ndim == 2 and count == 1:
+            labels = labels[None]
+        if labels.ndim == 4 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        if labels.ndim != 3 or len(labels) != count:
+            raise ValueError(
+                f"{self._name}: its labels have the shape {first.shape} for {count} pictures, not (N, 1, H, W) or "
+                "(N, H, W)"
+            )
+        logits = None
+        if len(found) == 2 and found[1].ndim == 4:
+            scores = np.moveaxis(found[1], self._axis, 1)
+            if scores.shape[2:] == labels.shape[1:] and len(scores) == count:  # else they were resized in between
+                logits = scores.astype(np.float32, copy=False)
+        return labels, logits
+
+    def _read_input(self, model: Any, metadata: ModelMetadata | None) -> None:
+        inputs = graphs.inputs(model)
+        if len(inputs) != 1:
+            raise ValueError(f"{self._name} has {len(inputs)} inputs; one was expected, the pictures")
+        kind = _INPUT_KINDS.get(inputs[0].type.tensor_type.elem_type)
+        if kind is None:
+            raise ValueError(f"{self._name}: its input is none of {', '.join(_INPUT_KINDS.values())}")
+        shape = graphs.shape_of(inputs[0])
+        if shape is None or len(shape) != 4:
+            raise ValueError(f"{self._name}: its input has the shape {shape}, not four dimensions")
+        self._input_name, self._kind = inputs[0].name, kind
+        self._channels_last = shape[3] == 3 and (kind == "uint8" or shape[1] != 3)
+        if self._channels_last and kind != "uint8":
+            raise ValueError(
+                f"{self._name} takes {kind} with channels last; expected (N, 3, H, W), or bytes (N, H, W, 3)"
+            )
+        sides = shape[1:3] if self._channels_last else shape[2:]
+        channels = 3 if self._channels_last else shape[1]
+        if isinstance(channels, int) and channels != 3:
+            raise ValueError(f"{self._name} takes {channels} channels, {list(shape)}; pictures have 3")
+        self._batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
+        self._size = metadata.size if metadata else None
+        height, width = sides
+        if isinstance(height, int) and isinstance(width, int):
+            if self._size is not None and self._size != (height, width):
+                raise ValueError(
+                    f"{self._name} takes pictures of {width}x{height}, and its metadata say "
+                    f"{self._size[1]}x{self._size[0]}; it was changed after its export"
+                )
+            self._size = (height, width)
+
+    def _read_output(self, model: Any, onnx: Any) -> None:
+        """Decide what to fetch, and add the scores behind labels to the outputs."""
+        named = {output.name: output for output in model.graph.output}
+        if "output" not in named and len(named) != 1:
+            raise ValueError(
+                f"{self._name} has the outputs {', '.join(named)}; which are the labels? Call them 'output'"
+            )
+        output = named["output"] if "output" in named else next(iter(named.values()))
+        self._outputs, self._axis, self._num_classes = [output.name], 1, None
+        makers = {name: node for node in model.graph.node for name in node.output}
+        is_scores = output.type.tensor_type.elem_type in (
+            onnx.TensorProto.FLOAT,
+            onnx.TensorProto.FLOAT16,
+            onnx.TensorProto.DOUBLE,
+        )
+        name = output.name
+        if is_scores:
+            shape = graphs.shape_of(output)
+            if shape is not None and (len(shape) != 4 or shape[1] == 1):
+                raise ValueError(
+                    f"{self._name}: its output is of floats {list(shape)}; expected scores (N, classes, H, W), or "
+                    "labels as integers"
+                )
+            if shape is not None and isinstance(shape[1], int):
+                self._num_classes = shape[1]
+        else:
+            while name in makers and makers[name].op_type in _KEEPS_LABELS:
+                name = makers[name].input[0]
+            if name not in makers or makers[name].op_type != "ArgMax":
+                return
+            attributes = {one.name: one.i for one in makers[name].attribute}
+            self._axis = attributes.get("axis", 0)
+            name = makers[name].input[0]
+        while name in makers and makers[name].op_type in _KEEPS_ORDER:
+            name = makers[name].input[0]
+        if name not in named:
+            model.graph.output.append(onnx.ValueInfoProto(name=name))  # ONNX Runtime finds out its type
+        if name != output.name:
+            self._outputs.append(name)

@@ -1,0 +1,1 @@
+"""The files that stages hand to each other, each with its reader beside its writer."""

@@ -1,0 +1,137 @@
+"""The folder that inference writes into: locked, with a journal of what is in it and which model that is from."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pspfast.formats.bins import FolderBusyError
+from pspfast.system.files import OutputError, remove_leftovers, write_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pspfast.stages.feed import Fed
+
+__all__ = ["DumpFolder"]
+
+_JOURNAL = ".inference.journal"
+
+
+class DumpFolder:
+    """What runs of one model left in a folder. Use as a context manager.
+
+    The journal's first line says what the outputs follow from. Each further one is a picture: which bytes it was, and
+    which files it became; it is written when they are, and believed only if they are there in that size, and the bin is
+    what it was. Files of a journal with another first line are removed: nobody could tell them from ours.
+
+    Args:
+        folder: exists.
+        follows_from: what every output follows from; plain values.
+        resume: whether outputs of earlier runs may be kept.
+
+    Attributes:
+        removed: how many files of another model, or without ``resume``, were there.
+
+    Raises:
+        FolderBusyError: another run is writing there.
+        OutputError: the journal cannot be read, written or locked, or an old file not removed.
+    """
+
+    def __init__(self, folder: Path, follows_from: dict[str, Any], *, resume: bool) -> None:
+        self.folder = folder
+        self._path = str(folder / _JOURNAL)
+        self._records: dict[str, dict[str, Any]] = {}
+        self.removed = 0
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise OutputError(self._path, error) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._begin(_line(follows_from), resume)
+            remove_leftovers(folder)
+        except BlockingIOError:
+            os.close(self._file)
+            raise FolderBusyError(str(folder)) from None
+        except OutputError:
+            os.close(self._file)
+            raise
+        except OSError as error:
+            os.close(self._file)
+            raise OutputError(self._path, error) from error
+
+    def __enter__(self) -> DumpFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+    def is_current(self, fed: Fed) -> bool:
+        """Whether everything of a picture is there from an earlier run."""
+        record = self._records.get(fed.name)
+        if record is None or record["bin"] != _bin(fed):
+            return False
+        with suppress(OSError):
+            return bool(record["files"]) and all(
+                os.stat(self.folder / name).st_size == size for name, size in record["files"].items()
+            )
+        return False
+
+    def add(self, done: Iterable[tuple[Fed, dict[str, int]]]) -> None:
+        """Note pictures whose files, by name and size, have just been written. Thread-safe: one write at the end.
+
+        Raises:
+            OutputError: the journal cannot be written.
+        """
+        lines = [_line({"name": fed.name, "bin": _bin(fed), "files": files}) for fed, files in done]
+        try:
+            write_all(self._file, b"".join(lines))
+        except OSError as error:
+            raise OutputError(self._path, error) from error
+
+    def files_of(self, fed: Fed) -> list[str]:
+        """Names of the files that an earlier run made of a picture that :meth:`is_current`."""
+        return list(self._records[fed.name]["files"])
+
+    def _begin(self, head: bytes, resume: bool) -> None:
+        with open(os.dup(self._file), "rb") as file:
+            first, *lines = file.read().split(b"\n")
+        records = {}
+        for line in lines:
+            # Half a line, as a kill leaves it, or nonsense: the picture is done again.
+            with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                record = json.loads(line)
+                if all(isinstance(name, str) and isinstance(size, int) for name, size in record["files"].items()):
+                    records[str(record["name"])] = record
+        if resume and first + b"\n" == head:
+            self._records = records
+            if lines[-1:] != [b""]:
+                write_all(self._file, b"\n")
+            return
+        for record in records.values():
+            self.removed += sum(_remove(self.folder / os.path.basename(name)) for name in record["files"])
+        os.ftruncate(self._file, 0)
+        write_all(self._file, head)
+
+
+def _bin(fed: Fed) -> list[Any]:
+    return [fed.path, fed.slot, fed.size, fed.modified_ns]
+
+
+def _line(values: dict[str, Any]) -> bytes:
+    return json.dumps(values).encode() + b"\n"
+
+
+def _remove(path: Path) -> bool:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise OutputError(path, error) from error
+    return True

@@ -1,0 +1,142 @@
+"""onnxsim, and what it leaves to be done: declared shapes, the order of nodes, a check of the result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pspfast.graphs import model_files as graphs
+from pspfast.system.capture import captured
+from pspfast.system.libraries import need
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["differences", "fixed_shapes", "simplify"]
+
+
+def simplify(model: Any, shapes: Mapping[str, Sequence[int]] | None = None, *, compare: bool = True) -> Any:
+    """Fold constants and remove what does nothing.
+
+    Args:
+        model: ``onnx.ModelProto``; not changed.
+        shapes: input -> shape to fix it to; shapes of the outputs follow.
+        compare: run both models on random input and compare, in ONNX Runtime.
+
+    Returns:
+        A model that passes :func:`pspfast.graphs.model_files.check`.
+
+    Raises:
+        ValueError: ``shapes`` names no input, or contradicts a dimension that the graph was made for.
+        GraphError: the outcome is no valid graph.
+        RuntimeError: onnxsim failed, or the simplified model computes something else.
+        MissingExtra: onnx or onnxsim is not installed.
+
+    Example:
+        >>> import onnx
+        >>> from onnx import TensorProto, helper
+        >>> x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in "xy")
+        >>> nodes = [helper.make_node("Identity", ["x"], ["z"]), helper.make_node("Relu", ["z"], ["y"])]
+        >>> opset = helper.make_opsetid("", 11)
+        >>> model = helper.make_model(helper.make_graph(nodes, "g", [x], [y]), opset_imports=[opset])
+        >>> simple = simplify(model, {"x": (2, 3)})
+        >>> [node.op_type for node in simple.graph.node], graphs.shape_of(simple.graph.output[0])
+        (['Relu'], (2, 3))
+    """
+    onnx, onnxsim = need("onnx"), need("onnxsim")
+    named = {value.name: graphs.shape_of(value) for value in graphs.inputs(model)}
+    shapes = {name: list(shape) for name, shape in (shapes or {}).items()}
+    for name, shape in shapes.items():
+        if name not in named:
+            raise ValueError(f"the model has no input {name!r}; it has {', '.join(named)}")
+        _check_rank(name, shape, named[name])
+    tried = {
+        name: [dim if isinstance(dim, int) and dim > 0 else 1 for dim in shapes.get(name, shape or ())]
+        for name, shape in named.items()
+    }
+    given = onnx.ModelProto()
+    given.CopyFrom(model)
+    graphs.sort_nodes(given)  # conversions to half precision leave them in disorder
+    _fix_inputs(given, shapes)
+    _declare_outputs(given)
+    with captured("onnxsim"):
+        try:
+            simple, is_same = onnxsim.simplify(given, check_n=int(compare), test_input_shapes=tried)
+        except Exception as error:  # its C++ raises what it likes
+            raise RuntimeError(f"onnxsim failed: {error}") from error
+    if not is_same:
+        raise RuntimeError("onnxsim made a model that computes something else; use the model as it is")
+    _declare_outputs(simple)  # of what onnxsim has made constant, more follows
+    _remove_notes(simple)
+    graphs.sort_nodes(simple)
+    graphs.check(simple)
+    return simple
+
+
+def fixed_shapes(model: Any, batch: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of a model's inputs with ``batch`` pictures.
+
+    Raises:
+        ValueError: it was made for another batch, or has other dimensions that are not fixed.
+    """
+    shapes = {}
+    for value in graphs.inputs(model):
+        shape = graphs.shape_of(value)
+        if not shape or not all(isinstance(dim, int) for dim in shape[1:]):
+            raise ValueError(
+                f"input {value.name!r} is {shape}; give the whole shape, e.g. {value.name}:{batch},3,500,500"
+            )
+        shapes[value.name] = (batch, *(int(dim) for dim in shape[1:] if isinstance(dim, int)))
+    return shapes
+
+
+def differences(before: Any, after: Any) -> list[tuple[str, int, int]]:
+    """``(operator, nodes before, nodes after)`` of each operator that either model has."""
+    one, other = graphs.operator_counts(before), graphs.operator_counts(after)
+    return [(name, one.get(name, 0), other.get(name, 0)) for name in sorted({*one, *other})]
+
+
+def _check_rank(name: str, shape: Sequence[int], declared: tuple[graphs.Dim, ...] | None) -> None:
+    if any(dim < 1 for dim in shape):
+        raise ValueError(f"input {name!r}: dimensions are positive, got {list(shape)}")
+    if declared is None:
+        return
+    if len(shape) != len(declared):
+        raise ValueError(f"input {name!r} has {len(declared)} dimensions, {list(declared)}, got {list(shape)}")
+    wrong = [
+        (old, new) for old, new in zip(declared, shape, strict=True) if isinstance(old, int) and old not in (new, 0)
+    ]
+    if wrong:
+        raise ValueError(
+            f"input {name!r} was made for {list(declared)} and cannot become {list(shape)}: constants "
+            "for the old size may be anywhere in the graph; export it again with that batch or shape"
+        )
+
+
+def _fix_inputs(model: Any, shapes: Mapping[str, Sequence[int]]) -> None:
+    for value in model.graph.input:
+        if value.name in shapes:
+            _declare(value, shapes[value.name])
+
+
+def _remove_notes(model: Any) -> None:
+    """Onnxsim notes in the model what it did, which is nobody's business later."""
+    kept = [(entry.key, entry.value) for entry in model.metadata_props if not entry.key.startswith("onnxsim.")]
+    del model.metadata_props[:]
+    for key, value in kept:
+        model.metadata_props.add(key=key, value=value)
+
+
+def _declare_outputs(model: Any) -> None:
+    """Have outputs declared as they follow from the inputs, where they were for any batch."""
+    for value, found in zip(model.graph.output, graphs.inferred_outputs(model), strict=True):
+        shape = graphs.shape_of(found)
+        declared = graphs.shape_of(value) or ()
+        if shape and all(isinstance(dim, int) for dim in shape) and not all(isinstance(dim, int) for dim in declared):
+            _declare(value, [dim for dim in shape if isinstance(dim, int)])
+
+
+def _declare(value: Any, shape: Sequence[int]) -> None:
+    tensor = value.type.tensor_type
+    tensor.ClearField("shape")
+    for size in shape:
+        tensor.shape.dim.add().dim_value = size

@@ -1,0 +1,69 @@
+"""What a metric takes: pairs of masks in any of their packings, and whole numbers. Needs NumPy only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pspfast.pictures import letterbox as ops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = ["pairs", "whole"]
+
+
+def pairs(preds: Any, target: Any) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Predictions and labels as arrays of equal shapes: one pair, or those of two lists in turn.
+
+    Args:
+        preds, target: arrays or CPU tensors of integers, or equally long lists of them, which may nest.
+
+    Yields:
+        The two as :func:`pspfast.pictures.letterbox.integers` gives them.
+
+    Raises:
+        TypeError: not arrays of integers, or a list and none.
+        ValueError: shapes or lengths that differ.
+
+    Example:
+        >>> [(pred.tolist(), label.tolist()) for pred, label in pairs([np.array([1])], [np.array([2])])]
+        [([1], [2])]
+    """
+    if isinstance(preds, (list, tuple)) or isinstance(target, (list, tuple)):
+        if not isinstance(preds, (list, tuple)) or not isinstance(target, (list, tuple)):
+            raise TypeError("preds and target must both be lists, or neither")
+        if len(preds) != len(target):
+            raise ValueError(f"{len(preds)} predictions and {len(target)} labels")
+        for one_pred, one_target in zip(preds, target, strict=True):
+            yield from pairs(one_pred, one_target)
+        return
+    preds, target = ops.integers("preds", preds), ops.integers("target", target)
+    if preds.shape != target.shape:
+        raise ValueError(
+            f"preds {preds.shape} and target {target.shape} must have the same shape"
+            + "; class scores need an argmax first" * (preds.ndim > target.ndim)
+        )
+    yield preds, target
+
+
+def whole(name: str, value: Any) -> int:
+    """A plain int of at most 63 bits; NumPy's are welcome, bools and floats are not.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: an integer of more bits.
+
+    Example:
+        >>> whole("num_classes", np.int16(21))
+        21
+    """
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    number = int(value.__index__())
+    if abs(number) >= 1 << 62:
+        raise ValueError(f"{name} is out of range: {number}")
+    return number

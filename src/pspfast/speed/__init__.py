@@ -1,0 +1,1 @@
+"""Measured throughputs: taken here, and held against each other."""

@@ -1,0 +1,131 @@
+"""Where the pictures of a benchmark come from: picture files or bins, with a clock at each stage."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from pspfast.datasets import find_picture
+from pspfast.pictures import letterbox as ops
+from pspfast.pictures.geometry import Letterbox
+from pspfast.pictures.reader import PictureReader
+from pspfast.runtimes.model_facts import shape_of_picture
+from pspfast.stages.feed import FeedReader
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pspfast.formats.model_metadata import ModelMetadata
+    from pspfast.runtimes.runtime import Runtime
+    from pspfast.stages.feed import Fed, Feed
+
+__all__ = ["Bins", "Pictures", "Preparation", "Source", "Times"]
+
+
+@dataclass(slots=True)
+class Times:
+    """Seconds: of each picture in ``read``, ``preprocess``, ``widen`` and ``post``, of each batch in the others."""
+
+    read: list[float] = field(default_factory=list)
+    preprocess: list[float] = field(default_factory=list)
+    widen: list[float] = field(default_factory=list)
+    post: list[float] = field(default_factory=list)
+    infer: list[float] = field(default_factory=list)
+    whole: list[float] = field(default_factory=list)
+
+    def add(self, other: Times) -> None:
+        """Take over what another one has."""
+        for name in self.__slots__:
+            getattr(self, name).extend(getattr(other, name))
+
+
+class Source(Protocol):
+    """Where pictures come from; one a thread."""
+
+    def fill(self, name: str, slot: NDArray[Any], times: Times) -> Letterbox | None:
+        """Bring a picture into a slot of the batch; where it went, if that is known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """How pictures become what a model takes."""
+
+    dtype: str
+    shape: tuple[int, int, int]
+    canvas: tuple[int, int]
+    normalization: ops.Normalization
+    swap: bool
+    border: tuple[int, ...]
+
+    @classmethod
+    def of(cls, runtime: Runtime, metadata: ModelMetadata | None, model: str) -> Preparation:
+        """As the model's metadata say; without them, as mmsegmentation's for VOC.
+
+        Raises:
+            ValueError: it takes no pictures, or of any size.
+        """
+        taken = runtime.input
+        shape = shape_of_picture(runtime, metadata.size if metadata else None, model)
+        is_bytes = taken.dtype == "uint8"
+        if len(shape) != 3 or shape[2 if is_bytes else 0] != 3 or taken.dtype not in ("float32", "float16", "uint8"):
+            raise ValueError(
+                f"{model} takes {taken}; pictures are (N, 3, H, W) of float32 or float16, or bytes (N, H, W, 3)"
+            )
+        canvas = (shape[0], shape[1]) if is_bytes else (shape[1], shape[2])
+        mean = metadata.mean if metadata else ops.IMAGENET_MEAN
+        std = metadata.std if metadata else ops.IMAGENET_STD
+        to_rgb = metadata.to_rgb if metadata else True
+        if is_bytes:  # the model normalizes; what is nearest to the mean becomes nearly zero there
+            border = tuple(min(255, max(0, round(value))) for value in (mean[::-1] if to_rgb else mean))
+            plain = ops.Normalization((0, 0, 0), (1, 1, 1), "exact")
+            return cls(taken.dtype, shape, canvas, plain, False, border)
+        return cls(taken.dtype, shape, canvas, ops.Normalization(mean, std), to_rgb, ())
+
+
+class Pictures:
+    """Picture files, decoded and letterboxed."""
+
+    def __init__(self, folder: str, preparation: Preparation) -> None:
+        self._folder, self._preparation = folder, preparation
+        self._reader = PictureReader()
+        self._planes = np.empty((3, *preparation.canvas), np.float32) if preparation.border else None
+
+    def fill(self, name: str, slot: NDArray[Any], times: Times) -> Letterbox:
+        """See :class:`Source`; raises PictureError."""
+        how = self._preparation
+        start = time.perf_counter()
+        pixels = self._reader.read(os.path.join(self._folder, find_picture(self._folder, name))).pixels
+        read = time.perf_counter()
+        geometry = Letterbox.fit((pixels.shape[0], pixels.shape[1]), how.canvas)
+        if self._planes is None:
+            ops.letterbox_into(slot, pixels, geometry, how.normalization, swap_channels=how.swap)
+        else:
+            ops.letterbox_into(self._planes, pixels, geometry, how.normalization, swap_channels=False)
+            (top, left), (height, width) = geometry.crop()
+            slot[:] = how.border
+            inside = np.s_[top : top + height, left : left + width]
+            slot[inside] = self._planes.transpose(1, 2, 0)[inside]
+        times.read.append(read - start)
+        times.preprocess.append(time.perf_counter() - read)
+        return geometry
+
+
+class Bins:
+    """Bins, read."""
+
+    def __init__(self, feed: Feed, by_name: dict[str, Fed], dtype: str) -> None:
+        self._reader, self._by_name = FeedReader(feed, dtype), by_name
+
+    def fill(self, name: str, slot: NDArray[Any], times: Times) -> None:
+        """See :class:`Source`; raises FeedError."""
+        start = time.perf_counter()
+        self._reader.load(self._by_name[name], slot)
+        read = time.perf_counter()
+        self._reader.widen(slot)
+        times.read.append(read - start)
+        times.widen.append(time.perf_counter() - read)

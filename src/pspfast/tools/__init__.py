@@ -1,1 +1,0 @@
-"""Vendors' programs behind one small runner: arguments in, text and exit status out."""
