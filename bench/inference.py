@@ -22,13 +22,13 @@ from bench.costless import CostlessRuntime
 from bench.harness import Row, find_voc, machine, positive, print_table, rows_of, time_in_turns, write_json
 from pspfast.datasets import find_picture, read_split
 from pspfast.metrics.confusion import ConfusionMatrix
-from pspfast.pictures import letterbox as ops
+from pspfast.pictures import kernels as ops
 from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import PictureReader
 from pspfast.runtimes.onnx import OnnxRuntime
-from pspfast.speed.benchmark import benchmark_pictures
-from pspfast.stages.infer import infer
-from pspfast.stages.preprocess import preprocess
+from pspfast.speed.benchmarking import benchmark_pictures
+from pspfast.stages.inference import infer
+from pspfast.stages.preprocessing import preprocess
 from pspfast.system import threads as parallel
 from pspfast.system.files import write_whole
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pspfast.speed.figures import Benchmark
+    from pspfast.speed.tables import Benchmark
 
 SIZE = (500, 500)
 INFER, BENCHMARK = "pspfast infer: bins to dumps", "pspfast benchmark: JPEGs to scores"
@@ -193,7 +193,7 @@ def exported(folder: Path) -> Path:
     """A random r18, as an ONNX file for batch 1."""
     import torch
 
-    from pspfast.export.export import export
+    from pspfast.export.exporting import export
     from pspfast.export.pspnet import random_pspnet
 
     torch.save({"meta": {}, "state_dict": random_pspnet(18, 21).state_dict()}, folder / "r18.pth")

@@ -34,7 +34,7 @@ from bench.harness import (
     time_in_turns,
     write_json,
 )
-from pspfast.pictures.letterbox import Normalization, letterbox_into
+from pspfast.pictures.kernels import Normalization, letterbox_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable

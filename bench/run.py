@@ -26,18 +26,18 @@ from bench.harness import write_json as write_rows
 from bench.inference import exported
 from pspfast.datasets import read_split
 from pspfast.datasets.sources import data_set_source
-from pspfast.pictures import letterbox as ops
+from pspfast.pictures import kernels as ops
 from pspfast.pictures.reader import PictureReader
-from pspfast.stages.infer import infer
-from pspfast.stages.postprocess import postprocess
-from pspfast.stages.preprocess import preprocess
-from pspfast.stages.run import run
+from pspfast.stages.inference import infer
+from pspfast.stages.postprocessing import postprocess
+from pspfast.stages.preprocessing import preprocess
+from pspfast.stages.whole_run import run
 from pspfast.system import threads as parallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pspfast.stages.run import Run
+    from pspfast.stages.whole_run import Run
 
 SIZE = (500, 500)
 FOLDERS = (("JPEGImages", ".jpg"), ("SegmentationClass", ".png"))

@@ -11,7 +11,7 @@ from PIL import Image
 from pspfast.datasets import VOC, palette
 from pspfast.formats.ledger import Entry, Ledger, Subject, write_ledger
 from pspfast.formats.result import Result
-from pspfast.metrics.pairs import PairCounter
+from pspfast.metrics.class_pairs import PairCounter
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from pspfast import ConfusionMatrix
-from pspfast.accuracy.compare import BASELINES, Side, compare
-from pspfast.accuracy.compare import verdict as verdict_of
+from pspfast.accuracy.comparison import BASELINES, Side, compare
+from pspfast.accuracy.comparison import verdict as verdict_of
 from pspfast.datasets import VOC
 from pspfast.formats.ledger import Entry, Ledger, Subject, write_ledger
 from pspfast.formats.result import Result
-from pspfast.metrics.pairs import Pairs
+from pspfast.metrics.class_pairs import Pairs
 
 if TYPE_CHECKING:
     from pathlib import Path

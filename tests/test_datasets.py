@@ -39,7 +39,7 @@ from pspfast.datasets import (
 from pspfast.formats.bins import Manifest
 from pspfast.formats.ledger import Ledger, Subject
 from pspfast.formats.result import Result
-from pspfast.stages.postprocess import postprocess
+from pspfast.stages.postprocessing import postprocess
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -86,8 +86,8 @@ def test_model_in_the_package() -> None:
 def test_checkpoint_gives_the_model(tmp_path: Path) -> None:
     for library in ("torch", "onnx", "onnxsim", "onnxruntime"):
         pytest.importorskip(library, reason=f"not installed: {library}")
-    from pspfast.export.export import export
-    from pspfast.export.verify import verify
+    from pspfast.export.exporting import export
+    from pspfast.export.verification import verify
 
     (file,) = export(str(ROOT / "tools/demo.pth"), str(tmp_path / "demo.onnx"), shape=CANVAS, dynamic_batch=True)
     assert file.agreement is not None and file.agreement >= 0.9995

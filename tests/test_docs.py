@@ -22,8 +22,8 @@ INTEGRATIONS = {"pspfast.integrations.mmsegmentation": "mmseg", "pspfast.integra
 NEEDED = INTEGRATIONS | {
     "pspfast.export.mmseg": "torch",
     "pspfast.export.pspnet": "torch",
-    "pspfast.graphs.simplify": "onnxsim",
-    "pspfast.export.deployed": "torch",
+    "pspfast.graphs.simplification": "onnxsim",
+    "pspfast.export.deployment": "torch",
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pspfast.formats.info_files import bin_info, jpg_info
-from pspfast.stages.preprocess import preprocess
+from pspfast.stages.preprocessing import preprocess
 from tests import reference
 
 if TYPE_CHECKING:

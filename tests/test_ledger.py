@@ -21,7 +21,7 @@ from PIL import Image
 from pspfast import ConfusionMatrix, Letterbox
 from pspfast.cli.commands.postprocess import postprocess
 from pspfast.formats.ledger import Entry, Ledger, LedgerWriter, Subject, merge, write_ledger
-from pspfast.metrics.pairs import NO_CLASS, PairCounter, Pairs
+from pspfast.metrics.class_pairs import NO_CLASS, PairCounter, Pairs
 from pspfast.system.files import OutputError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pspfast.formats.ledger import Entry, Ledger, LedgerWriter, Subject, merge, write_ledger
-from pspfast.metrics.pairs import Pairs
+from pspfast.metrics.class_pairs import Pairs
 from pspfast.system.outputs import check_outputs
 
 if TYPE_CHECKING:

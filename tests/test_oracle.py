@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pspfast import Letterbox, unpad
-from pspfast.accuracy.oracle import PAINTINGS, WAYS_BACK, oracle, paint, take_out
+from pspfast.accuracy.best_possible import PAINTINGS, WAYS_BACK, oracle, paint, take_out
 
 if TYPE_CHECKING:
     from pathlib import Path

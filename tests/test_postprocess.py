@@ -24,7 +24,7 @@ from pspfast.cli.commands.postprocess import Evaluation, postprocess
 from pspfast.formats.bins import Manifest
 from pspfast.formats.ledger import Ledger
 from pspfast.formats.result import Result
-from pspfast.stages.preprocess import preprocess
+from pspfast.stages.preprocessing import preprocess
 from pspfast.system.files import write_sparse
 from tests import reference
 

@@ -24,8 +24,8 @@ from PIL import Image
 import pspfast
 from pspfast.formats.bins import BinFolder, Manifest
 from pspfast.pictures.reader import Picture, PictureReader
-from pspfast.stages import prepare as preparing
-from pspfast.stages import preprocess as stage
+from pspfast.stages import letterboxing as preparing
+from pspfast.stages import preprocessing as stage
 from pspfast.system import files
 from pspfast.system.files import OutputError
 from tests import reference

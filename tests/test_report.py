@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pspfast.accuracy.compare import Side, compare
+from pspfast.accuracy.comparison import Side, compare
 from pspfast.datasets import VOC, palette
 from pspfast.formats.ledger import Entry, Ledger, Subject, write_ledger
-from pspfast.metrics.pairs import Pairs
+from pspfast.metrics.class_pairs import Pairs
 from pspfast.report import figures
 from pspfast.report.examples import difference, make_cards
 from pspfast.report.page import render, write_report
@@ -766,7 +766,7 @@ def test_the_folder_of_a_real_run(shared_data: Path, tmp_path: Path) -> None:
     """What the pipeline writes is what the page reads: nothing is missing, nothing is refused."""
     from bench.costless import CostlessRuntime
     from pspfast.datasets.sources import data_set_source
-    from pspfast.stages.run import run
+    from pspfast.stages.whole_run import run
 
     class Bright(CostlessRuntime):
         def _run(self, batch: Any) -> list[Any]:

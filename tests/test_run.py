@@ -28,12 +28,12 @@ from pspfast.formats.bins import FolderBusyError
 from pspfast.formats.ledger import Ledger
 from pspfast.formats.result import Result
 from pspfast.runtimes.runtime import RuntimeFault
-from pspfast.stages import run as pipeline
-from pspfast.stages.infer import infer
+from pspfast.stages import whole_run as pipeline
+from pspfast.stages.inference import infer
 from pspfast.stages.model_input import Wishes
-from pspfast.stages.postprocess import postprocess
-from pspfast.stages.preprocess import preprocess
-from pspfast.stages.run import Run, run
+from pspfast.stages.postprocessing import postprocess
+from pspfast.stages.preprocessing import preprocess
+from pspfast.stages.whole_run import Run, run
 from pspfast.system.files import OutputError
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def test_real_pictures_and_a_real_runtime(shared_data: Path, tmp_path: Path) -> 
 CHILD = """
 import sys
 from pathlib import Path
-from pspfast.stages.run import run
+from pspfast.stages.whole_run import run
 from pspfast.datasets.sources import data_set_source
 from tests.test_run import ArgMax
 root, model, out, batch = sys.argv[1:]
@@ -748,7 +748,7 @@ class TestCommand:
         model.write_bytes(b"x")
         code = (
             "import sys; from pspfast import run, console; from tests.test_run import ArgMax\n"
-            "import pspfast.stages.infer as i; i.open_runtime = lambda *a, **k: ArgMax(delay=0.1)\n"
+            "import pspfast.stages.inference as i; i.open_runtime = lambda *a, **k: ArgMax(delay=0.1)\n"
             "sys.argv[0] = 'pspfast'; run.main()"
         )
         arguments = ["--voc-root", str(voc), "--model", str(model), "--output", str(tmp_path / "out"), "--no-report"]

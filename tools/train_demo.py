@@ -1,7 +1,8 @@
 """Trains the network of ``pspfast demo``: ``python tools/train_demo.py``; four minutes on one core.
 
 Needs the extra ``export``. Writes ``tools/demo.pth``, in mmsegmentation's layout, and from it
-``src/pspfast/datasets/demo/demo.onnx``. The same numbers come out on the same kind of CPU with the same PyTorch; others round
+``src/pspfast/datasets/demo/demo.onnx``. The same numbers come out on the same kind of CPU with the same PyTorch;
+others round
 differently. ``--export`` trains nothing and exports the checkpoint again; ``--check`` exports it elsewhere and
 compares that with the file in the package.
 """
@@ -26,10 +27,10 @@ from pspfast.datasets import VOC, palette
 from pspfast.datasets.demo import CANVAS
 from pspfast.datasets.demo.scenes import TRAINING, draw, write_scenes
 from pspfast.datasets.sources import data_set_source
-from pspfast.export.export import export
+from pspfast.export.exporting import export
 from pspfast.export.pspnet import random_pspnet
-from pspfast.export.verify import MIN_AGREEMENT, verify
-from pspfast.stages.run import run
+from pspfast.export.verification import MIN_AGREEMENT, verify
+from pspfast.stages.whole_run import run
 
 CHECKPOINT = Path(__file__).resolve().parent / "demo.pth"
 MODEL = Path(__file__).resolve().parents[1] / "src/pspfast/datasets/demo/demo.onnx"

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from pspfast.metrics.boundary import BoundaryIoU as BoundaryIoU
     from pspfast.metrics.confusion import ConfusionMatrix as ConfusionMatrix
     from pspfast.pictures.geometry import Letterbox as Letterbox
-    from pspfast.pictures.letterbox import IMAGENET_MEAN as IMAGENET_MEAN
-    from pspfast.pictures.letterbox import IMAGENET_STD as IMAGENET_STD
-    from pspfast.pictures.letterbox import letterbox as letterbox
-    from pspfast.pictures.letterbox import unpad as unpad
+    from pspfast.pictures.kernels import IMAGENET_MEAN as IMAGENET_MEAN
+    from pspfast.pictures.kernels import IMAGENET_STD as IMAGENET_STD
+    from pspfast.pictures.kernels import letterbox as letterbox
+    from pspfast.pictures.kernels import unpad as unpad
     from pspfast.pictures.reader import PictureError as PictureError
     from pspfast.pictures.reader import imread as imread
     from pspfast.pictures.reader import picture_size as picture_size
@@ -31,14 +31,14 @@ __version__ = "0.1.0"
 _HOME = {
     "BoundaryIoU": "metrics.boundary",
     "ConfusionMatrix": "metrics.confusion",
-    "IMAGENET_MEAN": "pictures.letterbox",
-    "IMAGENET_STD": "pictures.letterbox",
+    "IMAGENET_MEAN": "pictures.kernels",
+    "IMAGENET_STD": "pictures.kernels",
     "Letterbox": "pictures.geometry",
     "PictureError": "pictures.reader",
     "imread": "pictures.reader",
-    "letterbox": "pictures.letterbox",
+    "letterbox": "pictures.kernels",
     "picture_size": "pictures.reader",
-    "unpad": "pictures.letterbox",
+    "unpad": "pictures.kernels",
 }
 
 __all__ = [

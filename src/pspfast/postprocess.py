@@ -1,7 +1,7 @@
-"""The published script's name: ``python -m pspfast.postprocess``; what it does is in ``pspfast.stages.postprocess``."""
+"""The published script's name: ``python -m pspfast.postprocess``; what it does is in ``pspfast.stages.postprocessing``."""
 
 from pspfast.cli.commands.postprocess import main
-from pspfast.stages.postprocess import Evaluation, postprocess
+from pspfast.stages.postprocessing import Evaluation, postprocess
 
 __all__ = ["Evaluation", "main", "postprocess"]
 

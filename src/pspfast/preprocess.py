@@ -1,7 +1,7 @@
-"""The published script's name: ``python -m pspfast.preprocess``; what it does is in ``pspfast.stages.preprocess``."""
+"""The published script's name: ``python -m pspfast.preprocess``; what it does is in ``pspfast.stages.preprocessing``."""
 
 from pspfast.cli.commands.preprocess import main
-from pspfast.stages.preprocess import Failure, Summary, preprocess
+from pspfast.stages.preprocessing import Failure, Summary, preprocess
 
 __all__ = ["Failure", "Summary", "main", "preprocess"]
 

@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from pspfast.system.capture import captured, first_line
+from pspfast.system.captured_output import captured, first_line
 
 
 def test_nothing_gets_out(capfd: pytest.CaptureFixture[str]) -> None:
@@ -57,7 +57,7 @@ def test_no_descriptor_is_left_open() -> None:
 
 
 def test_closed_streams_do_no_harm() -> None:
-    code = "from pspfast.system.capture import captured\nwith captured('it'): print('x')\nprint('after')"
+    code = "from pspfast.system.captured_output import captured\nwith captured('it'): print('x')\nprint('after')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "after\n"
 

@@ -19,17 +19,17 @@ torch = pytest.importorskip("torch", reason="needs torch")
 onnx = pytest.importorskip("onnx", reason="needs onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
 
 from pspfast.cli.commands.doctor import main
 from pspfast.formats.model_metadata import ModelMetadata, read_metadata, write_metadata
 from pspfast.graphs import model_files as graphs
-from pspfast.graphs import repair as pool_repair
+from pspfast.graphs import pool_repair
 from pspfast.graphs.ascend_limits import LIMITS, OPERATORS, POOL_LIMITS, lists_with, pool_excesses
-from pspfast.graphs.diagnose import Diagnosis, diagnose, exact_feature_sizes
+from pspfast.graphs.diagnosis import Diagnosis, diagnose, exact_feature_sizes
+from pspfast.graphs.pool_repair import RepairError, repair
 from pspfast.graphs.pool_windows import average_matrix, published_pool
 from pspfast.graphs.pools import infer
-from pspfast.graphs.repair import RepairError, repair
 
 SCALES = (1, 2, 3, 6)
 nn = torch.nn
@@ -335,7 +335,7 @@ def test_every_type_and_size_becomes_pytorchs_pooling(
 @pytest.mark.parametrize("pooling", ["matmul", "cascade"])
 def test_the_projects_own_exports_have_nothing_to_repair(pooling: Any) -> None:
     from pspfast.export.pspnet import prepare
-    from pspfast.export.trace import trace
+    from pspfast.export.tracing import trace
     from tests.export.tiny import tiny_pspnet
 
     model = trace(prepare(tiny_pspnet(), (500, 500), pooling), torch.zeros(1, 3, 500, 500), 11)
@@ -346,7 +346,7 @@ def test_the_projects_own_exports_have_nothing_to_repair(pooling: Any) -> None:
 
 
 def test_half_precision_of_an_old_export(old_file: str, tiny: Any) -> None:
-    from pspfast.export.trace import halve
+    from pspfast.export.tracing import halve
 
     model = halve(graphs.load(old_file), keep=())
     graphs.sort_nodes(model)

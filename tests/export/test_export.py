@@ -17,14 +17,14 @@ onnx = pytest.importorskip("onnx", reason="the extra 'export' is not installed")
 ort = pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
 pytest.importorskip("onnxsim", reason="the extra 'export' is not installed")
 
-from click.testing import CliRunner  # noqa: E402
+from click.testing import CliRunner
 
-import pspfast  # noqa: E402
+import pspfast
 from pspfast.cli.main import main
 from pspfast.datasets import VOC
-from pspfast.export import export as exporting
-from pspfast.export.export import export
-from pspfast.export.load import load_network
+from pspfast.export import exporting
+from pspfast.export.exporting import export
+from pspfast.export.networks import load_network
 from pspfast.export.pspnet import PSPNet, random_pspnet
 from pspfast.formats.model_metadata import read_metadata
 from pspfast.graphs import model_files as graphs

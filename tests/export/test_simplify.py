@@ -15,12 +15,12 @@ onnx = pytest.importorskip("onnx", reason="the extra 'export' is not installed")
 pytest.importorskip("onnxsim", reason="the extra 'export' is not installed")
 ort = pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
 
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
 
 from pspfast.cli.main import main
 from pspfast.formats.model_metadata import ModelMetadata, read_metadata, write_metadata
 from pspfast.graphs import model_files as graphs
-from pspfast.graphs.simplify import differences, fixed_shapes, simplify
+from pspfast.graphs.simplification import differences, fixed_shapes, simplify
 
 
 def make(nodes: list[Any], given: list[Any], wanted: list[Any], constants: dict[str, Any] | None = None) -> Any:

@@ -11,23 +11,23 @@ torch = pytest.importorskip("torch", reason="the extra 'export' is not installed
 onnx = pytest.importorskip("onnx", reason="the extra 'export' is not installed")
 pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
 
-from click.testing import CliRunner, Result  # noqa: E402
-from PIL import Image  # noqa: E402
+from click.testing import CliRunner, Result
+from PIL import Image
 
-import pspfast  # noqa: E402
+import pspfast
 from pspfast.cli.commands.verify import main
 from pspfast.export import labellers as runners
-from pspfast.export import verify as verification
-from pspfast.export.deployed import Deployed
-from pspfast.export.export import export
+from pspfast.export import verification
+from pspfast.export.deployment import Deployed
+from pspfast.export.exporting import export
 from pspfast.export.labellers import OnnxRunner, TorchRunner
-from pspfast.export.load import Network, load_network
+from pspfast.export.networks import Network, load_network
 from pspfast.export.sheets import top_two_margin
-from pspfast.export.trace import trace
-from pspfast.export.verify import Agreement, Debug, PictureAgreement, Truth, noise, verify
+from pspfast.export.tracing import trace
+from pspfast.export.verification import Agreement, Debug, PictureAgreement, Truth, noise, verify
 from pspfast.formats.model_metadata import ModelMetadata, write_metadata
 from pspfast.graphs.pool_windows import published_pool
-from tests.export.tiny import save_checkpoint, tiny_pspnet  # noqa: E402
+from tests.export.tiny import save_checkpoint, tiny_pspnet
 
 SIZE = (24, 32)
 CLASSES = 5

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from pspfast.cli.commands.compare_perf import main, read_sides
 from pspfast.formats.measurements import Measurement, benchmark_json, devices_in_card
 from pspfast.speed import claims
-from pspfast.speed.compare import Comparison, Figure, compare
 from pspfast.speed.data_path import DataPath
+from pspfast.speed.throughputs import Comparison, Figure, compare
 from pspfast.vendors.texts import parse, read
 from tests.performance import texts
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from pspfast import ConfusionMatrix, Letterbox
 from pspfast.datasets import VOC
+from pspfast.pictures.kernels import unpad
 from pspfast.pictures.labels import read_labels
-from pspfast.pictures.letterbox import unpad
-from pspfast.stages.preprocess import preprocess
+from pspfast.stages.preprocessing import preprocess
 from tests.export.tiny import save_checkpoint, tiny_pspnet
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def deploy(folder: Path, voc: Path) -> Deployed:
     """Export the network, make the bins, and run PyTorch on them."""
     import torch
 
-    from pspfast.export.export import export
-    from pspfast.export.load import load_network
+    from pspfast.export.exporting import export
+    from pspfast.export.networks import load_network
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -20,9 +20,9 @@ from pspfast.cli.main import main
 from pspfast.datasets import VOC
 from pspfast.runtimes.acl import AclRuntime
 from pspfast.runtimes.acl_codes import AclFault, codes_in, explain
-from pspfast.runtimes.open import open_runtime
+from pspfast.runtimes.engines import open_runtime
 from pspfast.runtimes.runtime import RuntimeFault
-from pspfast.stages.postprocess import postprocess
+from pspfast.stages.postprocessing import postprocess
 from pspfast.system.libraries import MissingExtra
 from tests.runtimes.fake_acl import ON_DEVICE, RELEASES, FakeAcl, installed, write_om
 from tests.runtimes.small_models import bins, labels_model

@@ -15,9 +15,9 @@ pytest.importorskip("onnxruntime", reason="what the stand-in computes with")
 
 from pspfast.cli.main import main
 from pspfast.datasets import VOC
-from pspfast.runtimes.open import open_runtime
+from pspfast.runtimes.engines import open_runtime
 from pspfast.runtimes.runtime import RuntimeFault
-from pspfast.stages.postprocess import postprocess
+from pspfast.stages.postprocessing import postprocess
 from pspfast.system.libraries import MissingExtra
 from tests.runtimes.fake_acl import write_om
 from tests.runtimes.fake_ais_bench import FakeAisBench, installed

@@ -20,12 +20,12 @@ pytest.importorskip("onnxruntime", reason="what these tests run")
 from pspfast.cli.main import main
 from pspfast.datasets import VOC
 from pspfast.runtimes.runtime import RuntimeFault
-from pspfast.speed.benchmark import benchmark_bins, benchmark_pictures, benchmark_pure
+from pspfast.speed.benchmarking import benchmark_bins, benchmark_pictures, benchmark_pure
 from pspfast.speed.data_path import DataPath
-from pspfast.stages import infer as inference
-from pspfast.stages.infer import infer
-from pspfast.stages.postprocess import postprocess
-from pspfast.stages.preprocess import preprocess
+from pspfast.stages import inference
+from pspfast.stages.inference import infer
+from pspfast.stages.postprocessing import postprocess
+from pspfast.stages.preprocessing import preprocess
 from pspfast.vendors.texts import read_measurements
 from tests.runtimes.small_models import bins, labels_model
 from tests.runtimes.test_infer import DUMPS, Watched, contents
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from click.testing import Result
 
     from pspfast.formats.measurements import Measurement
-    from pspfast.speed.figures import Benchmark
+    from pspfast.speed.tables import Benchmark
     from tests.runtimes.deployed import Deployed
 
 LATENCIES = {"mean", "median", "p90", "p95", "p99", "min", "max"}
@@ -137,7 +137,7 @@ def test_percentiles_of_times_that_are_known(monkeypatch: pytest.MonkeyPatch, tm
     with monkeypatch.context() as patched:
         watched = Watched(model, lambda _: None)
         watched._run = lambda batch: [batch[:, :1].astype(np.int64)]  # type: ignore[method-assign]
-        patched.setattr("pspfast.speed.benchmark.time.perf_counter", lambda: float(next(clock)))
+        patched.setattr("pspfast.speed.benchmarking.time.perf_counter", lambda: float(next(clock)))
         found = benchmark_pure(model, rounds=100, runtime=lambda _: watched)
     (measured,) = found.measurements
     assert measured.throughput == pytest.approx(400 / 5.05)

@@ -26,12 +26,12 @@ from pspfast.formats.bins import FolderBusyError
 from pspfast.formats.info_files import bin_info
 from pspfast.formats.ledger import Ledger
 from pspfast.pictures.labels import read_labels
-from pspfast.runtimes.open import open_runtime
+from pspfast.runtimes.engines import open_runtime
 from pspfast.runtimes.runtime import Runtime, RuntimeFault
-from pspfast.stages import infer as inference
-from pspfast.stages.infer import infer
-from pspfast.stages.postprocess import postprocess
-from pspfast.stages.preprocess import preprocess
+from pspfast.stages import inference
+from pspfast.stages.inference import infer
+from pspfast.stages.postprocessing import postprocess
+from pspfast.stages.preprocessing import preprocess
 from pspfast.system.files import OutputError, write_whole
 from pspfast.vendors.texts import read_measurements
 from tests.runtimes.small_models import bins, exact_labels, exact_model, labels_model
@@ -217,7 +217,7 @@ def test_labels_that_int32_cannot_hold(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from pspfast.stages.infer import infer
+from pspfast.stages.inference import infer
 from tests.runtimes.test_infer import Watched
 model, source, output = map(Path, sys.argv[1:4])
 print(infer(model, source, output, runtime=lambda _: Watched(model, lambda _: time.sleep(float(sys.argv[4])))).kept)

@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("onnx", reason="ONNX models are made for these tests")
 pytest.importorskip("onnxruntime", reason="what these tests are about")
 
+from pspfast.runtimes.engines import open_runtime
 from pspfast.runtimes.onnx import OnnxRuntime
-from pspfast.runtimes.open import open_runtime
 from pspfast.runtimes.runtime import Runtime, RuntimeFault, TensorSpec
 from pspfast.system import threads as parallel
 from pspfast.system.libraries import MissingExtra

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pspfast.datasets import VOC, find_labels, find_picture, pictures_in, read_classes
+from pspfast.datasets.file_trees import Folder, open_tree
 from pspfast.datasets.names import Failure, names_of_split, names_to_use
-from pspfast.datasets.trees import Folder, open_tree
 from pspfast.pictures.reader import PictureError
 from pspfast.system.files import stem
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pspfast.datasets import DataSet
-    from pspfast.datasets.trees import Tree
+    from pspfast.datasets.file_trees import Tree
 
 __all__ = ["Item", "Source", "data_set_source", "picture_source"]
 

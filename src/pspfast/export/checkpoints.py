@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pspfast.export import known
 from pspfast.export.download import Hashes, download, hashes_of
-from pspfast.system.capture import first_line
+from pspfast.system.captured_output import first_line
 from pspfast.system.libraries import need
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from pspfast.formats.model_metadata import read_metadata
 from pspfast.graphs import model_files as graphs
 from pspfast.system import threads as parallel
-from pspfast.system.capture import first_line
+from pspfast.system.captured_output import first_line
 from pspfast.system.libraries import need
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pspfast.export.load import Network
+    from pspfast.export.networks import Network
     from pspfast.formats.model_metadata import InputKind, ModelMetadata
 
 __all__ = ["Facts", "Given", "OnnxRunner", "Preparation", "Runner", "Taken", "TorchRunner"]
@@ -101,7 +101,7 @@ class TorchRunner:
     """A network in PyTorch, one picture at a time.
 
     Args:
-        network: as :func:`pspfast.export.load.load_network` gives it. Not prepared for an export, it has PyTorch's
+        network: as :func:`pspfast.export.networks.load_network` gives it. Not prepared for an export, it has PyTorch's
             own pooling.
         name: for messages.
     """

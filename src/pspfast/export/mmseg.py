@@ -30,7 +30,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from pspfast.export.pspnet import load_weights, resize, without_prefix
-from pspfast.system.capture import first_line
+from pspfast.system.captured_output import first_line
 from pspfast.system.libraries import MissingExtra, need
 
 if TYPE_CHECKING:

@@ -77,8 +77,8 @@ class Manifest:
     """Everything a later stage needs to know about a folder of bins.
 
     Attributes:
-        parameters: constants and layout, see :func:`pspfast.stages.preprocess.preprocess`; equal parameters and pictures
-            give equal bytes.
+        parameters: constants and layout, see :func:`pspfast.stages.preprocessing.preprocess`; equal parameters and
+            pictures give equal bytes.
         image_folder: where the pictures came from.
         bins: in the order of the split.
         failed: ``(name, reason)`` of the pictures that are in no bin.

@@ -15,7 +15,7 @@ from pspfast.system.files import OutputError, remove_leftovers, write_all
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pspfast.stages.feed import Fed
+    from pspfast.stages.feeding import Fed
 
 __all__ = ["DumpFolder"]
 

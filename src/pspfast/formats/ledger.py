@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pspfast.datasets import VOC, data_set
+from pspfast.metrics.class_pairs import NO_CLASS, Pairs, check_ignore_index
 from pspfast.metrics.confusion import ConfusionMatrix
-from pspfast.metrics.pairs import NO_CLASS, Pairs, check_ignore_index
 from pspfast.system.files import OutputError, replace_file, write_all, write_whole
 
 if TYPE_CHECKING:

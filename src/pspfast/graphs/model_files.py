@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from pspfast.system.capture import first_line
+from pspfast.system.captured_output import first_line
 from pspfast.system.files import OutputError, write_whole
 from pspfast.system.libraries import need
 

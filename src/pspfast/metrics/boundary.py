@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pspfast.metrics import inputs
+from pspfast.metrics import arguments as inputs
 from pspfast.metrics.scores import Areas, mean
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast import _core
-from pspfast.metrics import inputs
+from pspfast.metrics import arguments as inputs
 from pspfast.metrics.scores import Areas, mean
-from pspfast.pictures import letterbox as ops
+from pspfast.pictures import kernels as ops
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Picture files: the pixels ``cv2.imread(path)`` gives, or an error that names the file and what is wrong with it.
 
-JPEG goes through :mod:`pspfast.pictures.jpeg` and needs no OpenCV. Everything else is decoded by OpenCV itself, after Pillow has
-checked that the file is whole (OpenCV does not say when it is not).
+JPEG goes through :mod:`pspfast.pictures.jpeg` and needs no OpenCV. Everything else is decoded by OpenCV itself,
+after Pillow has checked that the file is whole (OpenCV does not say when it is not).
 """
 
 from __future__ import annotations

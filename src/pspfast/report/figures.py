@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pspfast.accuracy.compare import Comparison
-    from pspfast.accuracy.sides import Side
+    from pspfast.accuracy.comparison import Comparison
+    from pspfast.accuracy.evaluations import Side
     from pspfast.metrics.confusion import ConfusionMatrix
 
 __all__ = [

@@ -9,9 +9,9 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pspfast
-from pspfast.accuracy.compare import Comparison, compare
-from pspfast.accuracy.compare import verdict as verdict_of
-from pspfast.accuracy.sides import BASELINES
+from pspfast.accuracy.comparison import Comparison, compare
+from pspfast.accuracy.comparison import verdict as verdict_of
+from pspfast.accuracy.evaluations import BASELINES
 from pspfast.datasets import VOC
 from pspfast.formats.result import Result
 from pspfast.report.examples import make_cards, swatches
@@ -64,7 +64,8 @@ def write_report(
     Args:
         results: folders of runs, results that ``--json`` wrote, or ledgers; the first one is the reference.
         output: the HTML file; its folder is made if need be.
-        baseline: the reference in place of the first one: one of ``pspfast.accuracy.compare.BASELINES``, or a further result.
+        baseline: the reference in place of the first one: one of ``pspfast.accuracy.comparison.BASELINES``, or a
+            further result.
         title: of the page.
         max_drop, resamples, seed: as ``pspfast compare`` takes them.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pspfast.accuracy.sides import Side
+from pspfast.accuracy.evaluations import Side
 from pspfast.formats.ledger import Ledger
 from pspfast.formats.result import Result
 
@@ -141,7 +141,7 @@ class SavedRun:
 
     @classmethod
     def published(cls, name: str) -> SavedRun:
-        """Published scores, one of ``pspfast.accuracy.compare.BASELINES``."""
+        """Published scores, one of ``pspfast.accuracy.comparison.BASELINES``."""
         return cls(name, side=Side.baseline(name))
 
     @classmethod

@@ -55,8 +55,8 @@ class Runtime(ABC):
             buffers); whoever calls sees to it that there are no more. Calls may come from any thread.
         compute_seconds: what the model itself took, without copies to and from the device, a number for each call of
             :meth:`infer`; stays empty where a runtime cannot tell.
-        metadata: what ``pspfast export`` wrote into the model, for :func:`pspfast.formats.model_metadata.parse_metadata`;
-            ``None`` where there is none.
+        metadata: what ``pspfast export`` wrote into the model, for
+            :func:`pspfast.formats.model_metadata.parse_metadata`; ``None`` where there is none.
     """
 
     lanes: ClassVar[int] = 1

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pspfast.datasets import find_picture
-from pspfast.pictures import letterbox as ops
+from pspfast.pictures import kernels as ops
 from pspfast.pictures.geometry import Letterbox
 from pspfast.pictures.reader import PictureReader
 from pspfast.runtimes.model_facts import shape_of_picture
-from pspfast.stages.feed import FeedReader
+from pspfast.stages.feeding import FeedReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pspfast.formats.model_metadata import ModelMetadata
     from pspfast.runtimes.runtime import Runtime
-    from pspfast.stages.feed import Fed, Feed
+    from pspfast.stages.feeding import Fed, Feed
 
 __all__ = ["Bins", "Pictures", "Preparation", "Source", "Times"]
 

@@ -77,7 +77,7 @@ class DataPath:
 
         from pspfast.metrics.confusion import ConfusionMatrix
         from pspfast.pictures.geometry import Letterbox
-        from pspfast.pictures.letterbox import DEFAULT_SIZE, letterbox
+        from pspfast.pictures.kernels import DEFAULT_SIZE, letterbox
         from pspfast.pictures.reader import PictureReader
 
         rng = np.random.default_rng(0)

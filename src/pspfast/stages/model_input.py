@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pspfast.pictures import letterbox as ops
+from pspfast.pictures import kernels as ops
 from pspfast.runtimes.model_facts import metadata_of, shape_of_picture
-from pspfast.stages.prepare import Preparation, parameters
+from pspfast.stages.letterboxing import Preparation, parameters
 
 if TYPE_CHECKING:
     from typing import Any

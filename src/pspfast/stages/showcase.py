@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pspfast.pictures.letterbox import unpad
-from pspfast.stages.count import no_classes, void_of
+from pspfast.pictures.kernels import unpad
+from pspfast.stages.counting import no_classes, void_of
 from pspfast.system.files import write_whole
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pspfast.metrics.class_pairs import Pairs
     from pspfast.metrics.confusion import ConfusionMatrix
-    from pspfast.metrics.pairs import Pairs
     from pspfast.pictures.geometry import CropRule, Letterbox
 
 __all__ = ["Showcase", "own_miou"]

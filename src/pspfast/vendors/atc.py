@@ -409,7 +409,7 @@ def _refuse_batch(model: str, inputs: dict[str, Any], shapes: Shapes) -> None:
 
 
 def _refuse_pools(model: str, loaded: Any) -> None:
-    from pspfast.graphs.diagnose import diagnose
+    from pspfast.graphs.diagnosis import diagnose
 
     try:
         found = diagnose(loaded)

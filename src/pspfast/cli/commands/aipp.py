@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import click
 
 from pspfast.cli import console
-from pspfast.pictures.letterbox import DEFAULT_SIZE, IMAGENET_MEAN, IMAGENET_STD
+from pspfast.pictures.kernels import DEFAULT_SIZE, IMAGENET_MEAN, IMAGENET_STD
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
 from pspfast.system.outputs import check_outputs

@@ -10,17 +10,17 @@ import click
 
 from pspfast.cli import console
 from pspfast.cli.commands.infer import runtime_options
-from pspfast.pictures.letterbox import DEFAULT_SIZE
-from pspfast.runtimes.open import RUNTIMES
-from pspfast.speed.benchmark import benchmark_bins, benchmark_pictures, benchmark_pure
-from pspfast.speed.figures import table
-from pspfast.stages.feed import listed_in
+from pspfast.pictures.kernels import DEFAULT_SIZE
+from pspfast.runtimes.engines import RUNTIMES
+from pspfast.speed.benchmarking import benchmark_bins, benchmark_pictures, benchmark_pure
+from pspfast.speed.tables import table
+from pspfast.stages.feeding import listed_in
 from pspfast.system import terminal
 from pspfast.system.files import folder_for_output, stem, write_whole
 
 if TYPE_CHECKING:
     from pspfast.formats.measurements import Measurement
-    from pspfast.speed.figures import Benchmark
+    from pspfast.speed.tables import Benchmark
 
 __all__ = ["main"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pspfast.accuracy.sides import BASELINES, Side
+from pspfast.accuracy.evaluations import BASELINES, Side
 from pspfast.cli import console
 from pspfast.cli.options import label_rule_options, pictures_of_split
 from pspfast.datasets import VOC
@@ -16,7 +16,7 @@ from pspfast.system.outputs import check_outputs
 
 if TYPE_CHECKING:
     pass
-from pspfast.accuracy.compare import _classes_of, compare, verdict
+from pspfast.accuracy.comparison import _classes_of, compare, verdict
 
 __all__ = ["main"]
 
@@ -83,4 +83,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m pspfast.accuracy.compare")
+    main(prog_name="python -m pspfast.accuracy.comparison")

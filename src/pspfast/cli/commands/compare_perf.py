@@ -11,8 +11,8 @@ import click
 from pspfast.cli import console
 from pspfast.formats.measurements import device_name, devices_in_card, is_npu
 from pspfast.speed import claims
-from pspfast.speed.compare import Figure, Side, compare
 from pspfast.speed.data_path import DataPath
+from pspfast.speed.throughputs import Figure, Side, compare
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
 from pspfast.system.outputs import check_outputs

@@ -20,11 +20,11 @@ from pspfast.datasets.demo import CANVAS
 from pspfast.datasets.demo.scenes import TRAINING, write_scenes
 from pspfast.datasets.sources import data_set_source
 from pspfast.formats.ledger import Ledger
-from pspfast.speed.benchmark import benchmark_pictures
-from pspfast.stages.infer import infer
-from pspfast.stages.postprocess import postprocess
-from pspfast.stages.preprocess import preprocess
-from pspfast.stages.run import LEDGER, run
+from pspfast.speed.benchmarking import benchmark_pictures
+from pspfast.stages.inference import infer
+from pspfast.stages.postprocessing import postprocess
+from pspfast.stages.preprocessing import preprocess
+from pspfast.stages.whole_run import LEDGER, run
 from pspfast.system import terminal
 from pspfast.system.files import folder_for_output, write_whole
 from pspfast.system.libraries import need

@@ -12,8 +12,8 @@ import click
 from pspfast.cli import console, environment
 from pspfast.formats.result import table
 from pspfast.graphs import model_files as graphs
-from pspfast.graphs.diagnose import Diagnosis, Finding, diagnose
-from pspfast.graphs.repair import Repair, repair
+from pspfast.graphs.diagnosis import Diagnosis, Finding, diagnose
+from pspfast.graphs.pool_repair import Repair, repair
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
 from pspfast.system.outputs import check_outputs

@@ -11,7 +11,7 @@ import click
 from pspfast.cli import console
 from pspfast.cli.options import json_option
 from pspfast.datasets import read_classes
-from pspfast.export.export import DEFAULT_OPSET, LEAST_AGREEMENT_HALF, MOST_MARGIN_HALF, OPSETS, export
+from pspfast.export.exporting import DEFAULT_OPSET, LEAST_AGREEMENT_HALF, MOST_MARGIN_HALF, OPSETS, export
 from pspfast.system import terminal
 from pspfast.system.files import write_json
 from pspfast.system.outputs import check_outputs
@@ -128,7 +128,7 @@ def main(
         write_json(json_file, {"checkpoint": checkpoint, "files": files})
     complaints: list[str] = []
     if is_verified:
-        from pspfast.export.verify import MAX_MARGIN, MIN_AGREEMENT, Debug, verify
+        from pspfast.export.verification import MAX_MARGIN, MIN_AGREEMENT, Debug, verify
 
         budget = (LEAST_AGREEMENT_HALF, MOST_MARGIN_HALF) if wishes["fp16"] else (MIN_AGREEMENT, MAX_MARGIN)
         folder = os.path.splitext(files[0].path)[0] + "_verify"

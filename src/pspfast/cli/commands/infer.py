@@ -8,9 +8,9 @@ import click
 
 from pspfast.cli import console
 from pspfast.cli.options import json_option
+from pspfast.runtimes.engines import RUNTIMES
 from pspfast.runtimes.onnx import PROVIDERS
-from pspfast.runtimes.open import RUNTIMES
-from pspfast.stages.infer import LAYOUTS, infer
+from pspfast.stages.inference import LAYOUTS, infer
 from pspfast.system import terminal
 from pspfast.system.files import write_json
 from pspfast.system.outputs import check_outputs
@@ -18,7 +18,7 @@ from pspfast.system.outputs import check_outputs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pspfast.stages.infer import Layout, Summary
+    from pspfast.stages.inference import Layout, Summary
 
 __all__ = ["main", "runtime_options"]
 

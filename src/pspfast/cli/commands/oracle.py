@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pspfast.datasets import DataSet
-from pspfast.accuracy.oracle import CANVASES, PAINTINGS, Finding, oracle
+from pspfast.accuracy.best_possible import CANVASES, PAINTINGS, Finding, oracle
 
 __all__ = ["main"]
 
@@ -154,4 +154,4 @@ def _label_files(folder: str, data_set: DataSet) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m pspfast.accuracy.oracle")
+    main(prog_name="python -m pspfast.accuracy.best_possible")

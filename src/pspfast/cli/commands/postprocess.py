@@ -21,7 +21,7 @@ from pspfast.cli.options import (
 )
 from pspfast.datasets import places
 from pspfast.pictures.reader import MAX_PIXELS
-from pspfast.stages.postprocess import Evaluation, postprocess
+from pspfast.stages.postprocessing import Evaluation, postprocess
 from pspfast.system import terminal
 from pspfast.system.outputs import check_outputs
 

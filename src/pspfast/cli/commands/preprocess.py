@@ -11,7 +11,7 @@ from pspfast.cli import console
 from pspfast.cli.options import data_set_options, json_option, workers_option
 from pspfast.datasets import places
 from pspfast.formats.bins import MANIFEST
-from pspfast.pictures import letterbox as ops
+from pspfast.pictures import kernels as ops
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.system import terminal
 from pspfast.system.files import write_json
@@ -19,7 +19,7 @@ from pspfast.system.outputs import check_outputs
 
 if TYPE_CHECKING:
     from pspfast.datasets import DataSet
-from pspfast.stages.preprocess import preprocess
+from pspfast.stages.preprocessing import preprocess
 
 __all__ = ["main"]
 

@@ -14,9 +14,9 @@ from pspfast.cli.commands.infer import runtime_options
 from pspfast.cli.options import class_options, data_set_as_asked, data_set_options, report_result, result_file_options
 from pspfast.datasets.sources import data_set_source, picture_source
 from pspfast.pictures.reader import MAX_PIXELS
-from pspfast.runtimes.open import RUNTIMES
+from pspfast.runtimes.engines import RUNTIMES
 from pspfast.stages.model_input import Wishes
-from pspfast.stages.run import Run, run
+from pspfast.stages.whole_run import Run, run
 from pspfast.system import terminal
 from pspfast.system.outputs import check_outputs
 
@@ -171,7 +171,7 @@ def _exported(
     from pspfast.system.libraries import need
 
     need("torch")
-    from pspfast.export.export import export
+    from pspfast.export.exporting import export
 
     content = hashlib.sha256(repr((checkpoint, config, tuple(size), batch)).encode())
     if os.path.isfile(checkpoint):

@@ -9,7 +9,7 @@ import click
 from pspfast.cli import console
 from pspfast.cli.options import json_option
 from pspfast.graphs import model_files as graphs
-from pspfast.graphs.simplify import differences, fixed_shapes, simplify
+from pspfast.graphs.simplification import differences, fixed_shapes, simplify
 from pspfast.system import terminal
 from pspfast.system.files import write_json
 from pspfast.system.outputs import check_outputs

@@ -8,7 +8,7 @@ import click
 
 from pspfast.cli import console
 from pspfast.cli.options import label_or_none, label_rule_options
-from pspfast.export.verify import MAX_MARGIN, MIN_AGREEMENT, Debug, Truth, verify
+from pspfast.export.verification import MAX_MARGIN, MIN_AGREEMENT, Debug, Truth, verify
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.system import terminal
 from pspfast.system.files import write_whole

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 import pspfast
-from pspfast.export.trace import INPUT, OUTPUT, halve, trace
+from pspfast.export.tracing import INPUT, OUTPUT, halve, trace
 from pspfast.formats.model_metadata import ModelMetadata, write_metadata
 from pspfast.graphs import model_files as graphs
-from pspfast.graphs.simplify import fixed_shapes, simplify
+from pspfast.graphs.simplification import fixed_shapes, simplify
 from pspfast.pictures.reader import MAX_PIXELS
-from pspfast.system.capture import first_line
+from pspfast.system.captured_output import first_line
 from pspfast.system.libraries import need
 from pspfast.system.outputs import check_outputs
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pspfast.export.load import Network
+    from pspfast.export.networks import Network
     from pspfast.formats.model_metadata import InputKind, Layout, Pooling
 
 __all__ = [
@@ -138,8 +138,8 @@ def export(
     check_outputs(files.values(), [checkpoint] if config is None else [checkpoint, config])
     for path in files.values():
         graphs.check_writable(path)
-    from pspfast.export.deployed import Deployed
-    from pspfast.export.load import load_network
+    from pspfast.export.deployment import Deployed
+    from pspfast.export.networks import load_network
 
     step(f"reading {checkpoint}")
     network = load_network(checkpoint, config, classes=classes, trust=trust, sha256=sha256, md5=md5)

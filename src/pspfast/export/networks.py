@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pspfast.datasets import VOC
 from pspfast.datasets import palette as voc_palette
 from pspfast.export.checkpoints import load_checkpoint
-from pspfast.pictures.letterbox import IMAGENET_MEAN, IMAGENET_STD
+from pspfast.pictures.kernels import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     from pspfast.formats.model_metadata import Pooling

@@ -18,9 +18,9 @@ import pspfast
 from pspfast.datasets import VOC, find_picture, pictures_in
 from pspfast.datasets.names import Failure, names_of_split, names_to_use
 from pspfast.formats.bins import BinFolder, BinRecord, Manifest, PictureRecord
-from pspfast.pictures import letterbox as ops
+from pspfast.pictures import kernels as ops
 from pspfast.pictures.reader import MAX_PIXELS, PictureError
-from pspfast.stages.prepare import Preparation, Preparer, parameters, written_extents
+from pspfast.stages.letterboxing import Preparation, Preparer, parameters, written_extents
 from pspfast.system import terminal
 from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError, folder_for_output, stem, write_sparse

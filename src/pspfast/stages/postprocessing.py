@@ -13,12 +13,12 @@ from pspfast.datasets import VOC
 from pspfast.formats.dumps import DumpError, DumpReader
 from pspfast.formats.ledger import Entry, LedgerWriter, Subject
 from pspfast.formats.result import Result
-from pspfast.metrics.pairs import Pairs
+from pspfast.metrics.class_pairs import Pairs
 from pspfast.pictures.geometry import Letterbox
 from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import MAX_PIXELS, PictureError
-from pspfast.stages.count import Outcome, Rules, Tally, check_total, digest, no_classes, save_mask, size_fault
-from pspfast.stages.match import Pairing, Pictured, Sources, pair
+from pspfast.stages.counting import Outcome, Rules, Tally, check_total, digest, no_classes, save_mask, size_fault
+from pspfast.stages.matching import Pairing, Pictured, Sources, pair
 from pspfast.system import terminal
 from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError, folder_for_output
@@ -175,7 +175,8 @@ def postprocess(
     Args:
         dump_folder: ``<stem>_1.bin``, ``<stem>_0.bin``, ``<stem>.bin`` or ``.npy``: labels of any integer or float
             type, or class scores, ``(H, W)`` or ``(num_classes, H, W)``; told apart by size and content.
-        manifest, info, image_folder, label_folder, split, size, output, whole: see :class:`pspfast.stages.match.Sources`.
+        manifest, info, image_folder, label_folder, split, size, output, whole: see
+            :class:`pspfast.stages.matching.Sources`.
         geometry: ``"exact"``, or ``"reference"`` for the published script's crop.
         data_set: says how files are named and what labels mean; its rules hold where the following are left out.
         classes: names, by class index.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pspfast.accuracy import bootstrap
-from pspfast.accuracy.sides import BASELINES, Side
+from pspfast.accuracy.evaluations import BASELINES, Side
 from pspfast.formats.result import table
 
 if TYPE_CHECKING:

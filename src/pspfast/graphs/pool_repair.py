@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pspfast.graphs.diagnose import Diagnosis
+    from pspfast.graphs.diagnosis import Diagnosis
     from pspfast.graphs.pools import Pool
 
 __all__ = ["Repair", "RepairError", "repair"]

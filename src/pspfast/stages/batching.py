@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pspfast.datasets.sources import Item
     from pspfast.formats.bins import PictureRecord
     from pspfast.runtimes.runtime import Runtime
-    from pspfast.stages.count import Outcome
+    from pspfast.stages.counting import Outcome
 
 __all__ = ["Count", "Flow", "Infer", "Prepare", "Told"]
 

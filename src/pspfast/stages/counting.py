@@ -15,8 +15,8 @@ import numpy as np
 from pspfast.datasets import palette
 from pspfast.formats.ledger import Entry, add_entries
 from pspfast.formats.result import Result
-from pspfast.metrics.pairs import PairCounter, Pairs
-from pspfast.pictures.letterbox import unpad
+from pspfast.metrics.class_pairs import PairCounter, Pairs
+from pspfast.pictures.kernels import unpad
 from pspfast.system.files import write_whole
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import numpy as np
 from pspfast.datasets import VOC
 from pspfast.metrics.confusion import ConfusionMatrix
 from pspfast.pictures.geometry import Letterbox
+from pspfast.pictures.kernels import unpad
 from pspfast.pictures.labels import read_labels
-from pspfast.pictures.letterbox import unpad
 from pspfast.pictures.reader import PictureError
 from pspfast.system import threads as parallel
 from pspfast.system.terminal import Progress

@@ -32,12 +32,12 @@ from pspfast.formats.ledger import Entry, LedgerWriter, Subject
 from pspfast.pictures.labels import MOST_LABEL_BYTES, decode_labels
 from pspfast.pictures.reader import MAX_PIXELS, PictureError, PictureReader
 from pspfast.runtimes.runtime import Runtime, RuntimeFault
-from pspfast.stages.count import Outcome, Rules, Tally, check_total, digest, no_classes, save_mask, size_fault
-from pspfast.stages.feed import Fed
-from pspfast.stages.flow import Count, Flow, Infer, Prepare
-from pspfast.stages.infer import batch_of, dump_names, open_on, write_dumps
+from pspfast.stages.batching import Count, Flow, Infer, Prepare
+from pspfast.stages.counting import Outcome, Rules, Tally, check_total, digest, no_classes, save_mask, size_fault
+from pspfast.stages.feeding import Fed
+from pspfast.stages.inference import batch_of, dump_names, open_on, write_dumps
+from pspfast.stages.letterboxing import Preparer, written_extents
 from pspfast.stages.model_input import Wishes, agree, check_classes
-from pspfast.stages.prepare import Preparer, written_extents
 from pspfast.stages.showcase import Showcase, own_miou
 from pspfast.system import terminal
 from pspfast.system import threads as parallel
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from pspfast.formats.model_metadata import ModelMetadata
     from pspfast.formats.result import Result
     from pspfast.pictures.geometry import CropRule, Letterbox
-    from pspfast.stages.flow import Told
+    from pspfast.stages.batching import Told
     from pspfast.stages.model_input import Agreement
 
 __all__ = ["Run", "run"]
@@ -194,7 +194,8 @@ def run(
         output: folder for what the run leaves; made if need be.
         wishes: about the model's input, which its file knows best.
         geometry: ``"exact"``, or ``"reference"`` for the published script's crop.
-        runtime, devices, provider, provider_options, allow_cpu, threads, batch: see :func:`pspfast.stages.infer.infer`.
+        runtime, devices, provider, provider_options, allow_cpu, threads, batch: see
+            :func:`pspfast.stages.inference.infer`.
         workers: threads that read, letterbox and count while the model runs; the CPUs this process may use if left out.
         keep_bins: also write what ``pspfast preprocess`` and ``pspfast infer`` would, into ``bins`` and ``dumps``.
         keep_masks: also write what ``pspfast postprocess --save-masks`` would, into ``masks``.

@@ -20,9 +20,9 @@ from pspfast.pictures.reader import PictureError
 from pspfast.runtimes.model_facts import metadata_of, shape_of_picture
 from pspfast.runtimes.runtime import Runtime, RuntimeFault
 from pspfast.speed.clocks import Bins, Pictures, Preparation, Times
-from pspfast.speed.figures import WIDEN, Benchmark, latencies
-from pspfast.stages.feed import FeedError, find_feed
-from pspfast.stages.infer import Failure, batch_of, dump_names, open_on, workers_for, write_dumps
+from pspfast.speed.tables import WIDEN, Benchmark, latencies
+from pspfast.stages.feeding import FeedError, find_feed
+from pspfast.stages.inference import Failure, batch_of, dump_names, open_on, workers_for, write_dumps
 from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError, folder_for_output, stem
 from pspfast.system.terminal import Progress
@@ -67,10 +67,10 @@ def benchmark_pictures(
         images: folder of the pictures.
         split: file with one id a line; every picture of the folder if left out.
         labels: folder of label pictures to score against.
-        dump: folder for the model's outputs, as :func:`pspfast.stages.infer.infer` writes them.
+        dump: folder for the model's outputs, as :func:`pspfast.stages.inference.infer` writes them.
         num_classes: for scores; the model's own, or VOC's, if left out.
-        runtime, device, threads, **options: see :func:`pspfast.runtimes.open.open_runtime`; or what opens a runtime.
-        batch: pictures at once, see :func:`pspfast.stages.infer.batch_of`.
+        runtime, device, threads, **options: see :func:`pspfast.runtimes.engines.open_runtime`; or what opens a runtime.
+        batch: pictures at once, see :func:`pspfast.stages.inference.batch_of`.
         workers: threads of the data path; enough to keep the device busy if left out.
         warmup: batches that are run before and count for nothing.
         quiet: no progress on standard error.
@@ -78,7 +78,7 @@ def benchmark_pictures(
     Raises:
         OSError: the folder, the split or the model cannot be read, or the folder for outputs not be made.
         ValueError: a model that does not take pictures, or nothing to run.
-        RuntimeFault, MissingExtra: see :func:`pspfast.runtimes.open.open_runtime`.
+        RuntimeFault, MissingExtra: see :func:`pspfast.runtimes.engines.open_runtime`.
     """
     folder = os.fspath(images)
     if not os.path.isdir(folder):
@@ -121,12 +121,12 @@ def benchmark_bins(
     """Measure a model with bins, which are read, run and, if asked for, dumped; without preprocessing.
 
     Args:
-        source: see :func:`pspfast.stages.feed.find_feed`.
+        source: see :func:`pspfast.stages.feeding.find_feed`.
         model, dump, runtime, device, threads, batch, workers, warmup, quiet, **options: see
             :func:`benchmark_pictures`.
 
     Raises:
-        OSError, ValueError, RuntimeFault, MissingExtra: see :func:`pspfast.stages.infer.infer`.
+        OSError, ValueError, RuntimeFault, MissingExtra: see :func:`pspfast.stages.inference.infer`.
     """
     with ExitStack() as opened:
         (one,) = open_on(opened, model, runtime, (device,), threads, **options)

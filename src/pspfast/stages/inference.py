@@ -15,9 +15,9 @@ import numpy as np
 
 import pspfast
 from pspfast.formats.dump_folder import DumpFolder
-from pspfast.runtimes.open import open_runtime, runtime_for
+from pspfast.runtimes.engines import open_runtime, runtime_for
 from pspfast.runtimes.runtime import Runtime, RuntimeFault
-from pspfast.stages.feed import FeedError, FeedReader, find_feed
+from pspfast.stages.feeding import FeedError, FeedReader, find_feed
 from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError, folder_for_output, write_whole
 from pspfast.system.terminal import Progress
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pspfast.stages.feed import Fed, Feed
+    from pspfast.stages.feeding import Fed, Feed
 
 __all__ = [
     "LAYOUTS", "Failure", "Layout", "Summary", "batch_of", "dump_names", "infer", "open_on", "workers_for",
@@ -130,14 +130,14 @@ def infer(
 
     Args:
         model: the file.
-        source: folder of bins or info file, see :func:`pspfast.stages.feed.find_feed`.
+        source: folder of bins or info file, see :func:`pspfast.stages.feeding.find_feed`.
         output: folder for the results; the outputs are in a folder of their own in it.
         layout: one of :data:`LAYOUTS`. A picture of a packed bin has files of its own, by its own name.
         folder_name: of the folder in ``output``; ``dumpOutput_device<first device>`` if left out.
-        runtime: see :func:`pspfast.runtimes.open.open_runtime`; or what opens a runtime on a device.
+        runtime: see :func:`pspfast.runtimes.engines.open_runtime`; or what opens a runtime on a device.
         devices: which share the work. They write into one folder, that of the first one.
-        provider, provider_options, allow_cpu, threads: see :func:`pspfast.runtimes.open.open_runtime`; ``threads`` are
-            shared by the devices.
+        provider, provider_options, allow_cpu, threads: see :func:`pspfast.runtimes.engines.open_runtime`;
+            ``threads`` are shared by the devices.
         batch: pictures at once, for models that leave it open; the most a model of several batches takes, else 1.
         workers: threads that read, feed and write; enough to keep every device busy if left out.
         resume: keep what an earlier run of this model made of pictures that have not changed.
@@ -229,7 +229,7 @@ def open_on(
 
     Raises:
         ValueError: no devices, one of them twice, or runtimes that take different things.
-        RuntimeFault, MissingExtra: see :func:`pspfast.runtimes.open.open_runtime`.
+        RuntimeFault, MissingExtra: see :func:`pspfast.runtimes.engines.open_runtime`.
     """
     if not devices or len(set(devices)) != len(devices) or min(devices) < 0:
         raise ValueError(f"devices must be different numbers from 0 on, got {', '.join(map(str, devices)) or 'none'}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pspfast.graphs import model_files as graphs
-from pspfast.system.capture import captured
+from pspfast.system.captured_output import captured
 from pspfast.system.libraries import need
 
 if TYPE_CHECKING:

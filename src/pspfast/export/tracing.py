@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from pspfast.system.capture import captured, first_line
+from pspfast.system.captured_output import captured, first_line
 from pspfast.system.libraries import need
 
 __all__ = ["INPUT", "OUTPUT", "halve", "trace"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pspfast.formats.bins import PictureRecord
-from pspfast.pictures import letterbox as ops
+from pspfast.pictures import kernels as ops
 from pspfast.pictures.geometry import Letterbox
 from pspfast.pictures.reader import PictureReader
 

@@ -17,7 +17,7 @@ from pspfast.system.files import stem
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pspfast.stages.infer import Failure
+    from pspfast.stages.inference import Failure
 
 __all__ = ["WIDEN", "Benchmark", "latencies", "table"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pspfast.pictures import letterbox as ops
+from pspfast.pictures import kernels as ops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ def pairs(preds: Any, target: Any) -> Iterator[tuple[NDArray[Any], NDArray[Any]]
         preds, target: arrays or CPU tensors of integers, or equally long lists of them, which may nest.
 
     Yields:
-        The two as :func:`pspfast.pictures.letterbox.integers` gives them.
+        The two as :func:`pspfast.pictures.kernels.integers` gives them.
 
     Raises:
         TypeError: not arrays of integers, or a list and none.

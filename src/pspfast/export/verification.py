@@ -23,8 +23,8 @@ from pspfast.export.labellers import OnnxRunner, Preparation, Taken, TorchRunner
 from pspfast.export.sheets import Sheet, top_two_margin, write_sheet
 from pspfast.metrics.confusion import ConfusionMatrix
 from pspfast.pictures.geometry import Letterbox
+from pspfast.pictures.kernels import DEFAULT_SIZE, IMAGENET_MEAN, IMAGENET_STD, letterbox, unpad
 from pspfast.pictures.labels import read_labels
-from pspfast.pictures.letterbox import DEFAULT_SIZE, IMAGENET_MEAN, IMAGENET_STD, letterbox, unpad
 from pspfast.pictures.reader import MAX_PIXELS, PictureError, PictureReader
 from pspfast.system.files import folder_for_output, stem
 from pspfast.system.libraries import need
@@ -650,7 +650,7 @@ def _checkpoint_runner(
     model: Runner, checkpoint: str | None, config: str | None, *, trust: bool, quiet: bool
 ) -> TorchRunner:
     need("torch")
-    from pspfast.export.load import load_network
+    from pspfast.export.networks import load_network
 
     metadata, sha256 = getattr(model, "metadata", None), None
     if checkpoint is None:
