@@ -1,4 +1,4 @@
-"""The published script's name: ``python -m pspfast.postprocess``; what it does is in ``pspfast.stages.postprocessing``."""
+"""The published script's name: ``python -m pspfast.postprocess``; the work is ``pspfast.stages.postprocessing``."""
 
 from pspfast.cli.commands.postprocess import main
 from pspfast.stages.postprocessing import Evaluation, postprocess

@@ -1,4 +1,4 @@
-"""The published script's name: ``python -m pspfast.preprocess``; what it does is in ``pspfast.stages.preprocessing``."""
+"""The published script's name: ``python -m pspfast.preprocess``; the work is ``pspfast.stages.preprocessing``."""
 
 from pspfast.cli.commands.preprocess import main
 from pspfast.stages.preprocessing import Failure, Summary, preprocess
