@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pspfast.export import known
 from pspfast.export.download import Hashes, download, hashes_of
 from pspfast.system.captured_output import first_line
+from pspfast.system.errors import FileError
 from pspfast.system.libraries import need
 
 if TYPE_CHECKING:
@@ -41,14 +42,8 @@ _TIME = re.compile(r"_\d{8}_\d{6}$")
 _WORK_DIR = re.compile(r"""^work_dir\s*=\s*['"](.+?)/*['"]\s*$""", re.MULTILINE)
 
 
-class CheckpointError(OSError):
+class CheckpointError(FileError):
     """A checkpoint that cannot be used; ``filename`` is its path (or what was typed), ``strerror`` the reason."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(None, reason, path)
-
-    def __str__(self) -> str:
-        return f"{self.filename}: {self.strerror}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

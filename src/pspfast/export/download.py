@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import pspfast
+from pspfast.system.errors import FileError
 from pspfast.system.files import OutputError, folder_for_output, write_all, write_whole
 from pspfast.system.terminal import Progress, tell
 
@@ -42,14 +43,8 @@ _HEX = re.compile(r"[0-9a-f]+")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 
-class DownloadError(OSError):
+class DownloadError(FileError):
     """A file that cannot be fetched; ``filename`` is its URL and ``strerror`` the reason."""
-
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(None, reason, url)
-
-    def __str__(self) -> str:
-        return f"{self.filename}: {self.strerror}"
 
 
 @dataclass(frozen=True, slots=True)

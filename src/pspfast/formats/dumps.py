@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast import _core
+from pspfast.system.errors import FileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,14 +35,8 @@ _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.form
 _MOST_CLASSES = 65_535
 
 
-class DumpError(OSError):
+class DumpError(FileError):
     """A dumped mask that cannot be used; ``filename`` is its path and ``strerror`` the reason."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(None, reason, path)
-
-    def __str__(self) -> str:
-        return f"{self.filename}: {self.strerror}"
 
 
 @dataclass(frozen=True, slots=True)

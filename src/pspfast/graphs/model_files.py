@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pspfast.system.captured_output import first_line
+from pspfast.system.errors import FileError
 from pspfast.system.files import OutputError, write_whole
 from pspfast.system.libraries import need
 
@@ -28,14 +29,8 @@ Dim = int | str | None
 _MOST_BYTES = 2**31 - 1  # of a protobuf message
 
 
-class ModelFileError(OSError):
+class ModelFileError(FileError):
     """A file that is no usable ONNX model; ``filename`` is its path and ``strerror`` the reason."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(None, reason, path)
-
-    def __str__(self) -> str:
-        return f"{self.filename}: {self.strerror}"
 
 
 class GraphError(ValueError):

@@ -15,6 +15,7 @@ import numpy as np
 
 from pspfast import _core
 from pspfast.pictures import jpeg
+from pspfast.system.errors import FileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,14 +33,8 @@ _HEADER_BYTES = 1 << 14
 _KEPT_BUFFER_BYTES = 1 << 25
 
 
-class PictureError(OSError):
+class PictureError(FileError):
     """A picture file that cannot be used; ``filename`` is its path and ``strerror`` the reason."""
-
-    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
-        super().__init__(None, reason, os.fspath(path))
-
-    def __str__(self) -> str:
-        return f"{self.filename}: {self.strerror}"
 
 
 @dataclass(frozen=True, slots=True)

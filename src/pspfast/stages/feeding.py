@@ -12,6 +12,7 @@ import numpy as np
 
 from pspfast import _core
 from pspfast.formats.bins import MANIFEST, Manifest
+from pspfast.system.errors import FileError
 from pspfast.system.files import stem
 
 if TYPE_CHECKING:
@@ -27,14 +28,8 @@ __all__ = ["Fed", "Feed", "FeedError", "FeedReader", "find_feed", "listed_in"]
 _WIDENED = {"float32": ("float16",)}
 
 
-class FeedError(OSError):
+class FeedError(FileError):
     """A bin that cannot be used; ``filename`` is its path and ``strerror`` the reason."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(None, reason, path)
-
-    def __str__(self) -> str:
-        return f"{self.filename}: {self.strerror}"
 
 
 @dataclass(frozen=True, slots=True)
