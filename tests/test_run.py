@@ -24,7 +24,6 @@ from bench.costless import CostlessRuntime
 from pspfast.cli.commands.run import main
 from pspfast.datasets import VOC, sources
 from pspfast.datasets.sources import data_set_source, picture_source
-from pspfast.formats.bins import FolderBusyError
 from pspfast.formats.ledger import Ledger
 from pspfast.formats.result import Result
 from pspfast.runtimes.runtime import RuntimeFault
@@ -35,6 +34,7 @@ from pspfast.stages.postprocessing import postprocess
 from pspfast.stages.preprocessing import preprocess
 from pspfast.stages.whole_run import Run, run
 from pspfast.system.files import OutputError
+from pspfast.system.locks import FolderBusyError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

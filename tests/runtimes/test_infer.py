@@ -22,7 +22,6 @@ pytest.importorskip("onnxruntime", reason="what these tests run")
 from pspfast import ConfusionMatrix, Letterbox
 from pspfast.cli.main import main
 from pspfast.datasets import VOC
-from pspfast.formats.bins import FolderBusyError
 from pspfast.formats.info_files import bin_info
 from pspfast.formats.ledger import Ledger
 from pspfast.pictures.labels import read_labels
@@ -33,6 +32,7 @@ from pspfast.stages.inference import infer
 from pspfast.stages.postprocessing import postprocess
 from pspfast.stages.preprocessing import preprocess
 from pspfast.system.files import OutputError, write_whole
+from pspfast.system.locks import FolderBusyError
 from pspfast.vendors.texts import read_measurements
 from tests.runtimes.small_models import bins, exact_labels, exact_model, labels_model
 

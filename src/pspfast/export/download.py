@@ -6,7 +6,6 @@ goes on where it was. A lock in the file's folder keeps a second process from wr
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import http.client
 import json
@@ -17,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -25,10 +24,12 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 import pspfast
 from pspfast.system.errors import FileError
 from pspfast.system.files import OutputError, folder_for_output, write_all, write_whole
+from pspfast.system.locks import held
 from pspfast.system.terminal import Progress, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 __all__ = ["DownloadError", "Fetched", "Hashes", "cache_folder", "download", "hashes_of"]
 
@@ -218,25 +219,14 @@ def _kept(path: str, expected: Hashes) -> Fetched | None:
     return None if expected.complaint(actual) else Fetched(path, actual)
 
 
-@contextmanager
-def _lock(path: str, *, quiet: bool) -> Iterator[None]:
-    """Held while the file and its part are written; the lock's file stays, since removing it would let two hold it."""
-    try:
-        file = os.open(os.path.join(os.path.dirname(path), ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise OutputError(path, error) from error
-    try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not quiet:
-                tell(f"{os.path.basename(path)}: another process is downloading it; waiting")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            raise OutputError(path, error) from error
-        yield
-    finally:
-        os.close(file)
+def _lock(path: str, *, quiet: bool) -> AbstractContextManager[None]:
+    """Held while the file and its part are written."""
+
+    def wait() -> None:
+        if not quiet:
+            tell(f"{os.path.basename(path)}: another process is downloading it; waiting")
+
+    return held(os.path.join(os.path.dirname(path), ".lock"), wait, named=path)
 
 
 # --- one file ---------------------------------------------------------------------------------------------------------

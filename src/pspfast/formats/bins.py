@@ -7,7 +7,6 @@ what they were.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from contextlib import suppress
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pspfast
 from pspfast.datasets import VOC, find_picture
 from pspfast.pictures.geometry import Letterbox
-from pspfast.system.files import OutputError, remove_leftovers, replace_file, write_all, write_whole
+from pspfast.system.files import OutputError, remove_leftovers, write_all, write_whole
+from pspfast.system.locks import FolderBusyError, open_locked, replace_locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,18 +25,11 @@ if TYPE_CHECKING:
 
     from pspfast.datasets import DataSet
 
-__all__ = ["MANIFEST", "BinFolder", "BinRecord", "FolderBusyError", "Manifest", "PictureRecord"]
+__all__ = ["MANIFEST", "BinFolder", "BinRecord", "Manifest", "PictureRecord"]
 
 MANIFEST = "manifest.json"
 _JOURNAL = ".manifest.journal"
 _FORMAT, _FORMAT_VERSION = "pspfast bins", 1
-
-
-class FolderBusyError(OSError):
-    """Another process is writing bins into the folder, which is ``filename``."""
-
-    def __init__(self, folder: str) -> None:
-        super().__init__(None, "another run is writing into this folder; wait for it, or choose another one", folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +178,7 @@ class BinFolder:
         self.folder, self._image_folder, self._data_set = folder, image_folder, data_set
         self._journal_path = str(folder / _JOURNAL)
         self._head = _journal_head(pspfast.__version__, parameters, image_folder)
-        self._journal = _open_locked(self._journal_path)
+        self._journal = open_locked(self._journal_path, FolderBusyError(str(folder)))
         try:
             self.finished = self._earlier(resume)
             remove_leftovers(folder)
@@ -221,16 +214,9 @@ class BinFolder:
             OutputError: the journal cannot be written, or the manifest not removed.
         """
         lines = [self._head, *(_json_line(_bin_fields(record)) for record in kept)]
-
-        def write(file: int) -> None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            write_all(file, b"".join(lines))
-            opened.append(os.dup(file))  # shares the lock
-
-        opened: list[int] = []
-        replace_file(self._journal_path, write)
+        opened = replace_locked(self._journal_path, b"".join(lines))
         os.close(self._journal)  # only now: a run that waits for the old one finds another in its place
-        (self._journal,) = opened
+        self._journal = opened
         _remove(self.folder / MANIFEST)
 
     def add(self, record: BinRecord) -> None:
@@ -283,27 +269,6 @@ def _journal_head(version: str, parameters: dict[str, Any], image_folder: str) -
     return _json_line(
         {"journal": _FORMAT_VERSION, "pspfast": version, "parameters": parameters, "image_folder": image_folder}
     )
-
-
-def _open_locked(path: str) -> int:
-    while True:
-        try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise OutputError(path, error) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(file).st_ino == os.stat(path).st_ino:
-                return file
-        except BlockingIOError:
-            os.close(file)
-            raise FolderBusyError(os.path.dirname(path)) from None
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            os.close(file)
-            raise OutputError(path, error) from error
-        os.close(file)  # a run that was just ending has removed or replaced what we locked: once more
 
 
 def _remove(path: str | os.PathLike[str]) -> None:

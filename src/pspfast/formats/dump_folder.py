@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pspfast.formats.bins import FolderBusyError
 from pspfast.system.files import OutputError, remove_leftovers, write_all
+from pspfast.system.locks import FolderBusyError, open_locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,17 +46,10 @@ class DumpFolder:
         self._path = str(folder / _JOURNAL)
         self._records: dict[str, dict[str, Any]] = {}
         self.removed = 0
+        self._file = open_locked(self._path, FolderBusyError(str(folder)))
         try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise OutputError(self._path, error) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._begin(_line(follows_from), resume)
             remove_leftovers(folder)
-        except BlockingIOError:
-            os.close(self._file)
-            raise FolderBusyError(str(folder)) from None
         except OutputError:
             os.close(self._file)
             raise

@@ -7,7 +7,6 @@ the picture's size. Half a line, as a kill leaves it, is dropped when the ledger
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import stat
@@ -19,7 +18,8 @@ import numpy as np
 from pspfast.datasets import VOC, data_set
 from pspfast.metrics.class_pairs import NO_CLASS, Pairs, check_ignore_index
 from pspfast.metrics.confusion import ConfusionMatrix
-from pspfast.system.files import OutputError, replace_file, write_all, write_whole
+from pspfast.system.files import OutputError, write_all, write_whole
+from pspfast.system.locks import open_locked, replace_locked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -217,10 +217,8 @@ class LedgerWriter:
 
     def __init__(self, path: str | os.PathLike[str], subject: Subject, *, remember: bool = True) -> None:
         self._path, self._subject, self._remember = os.fspath(path), subject, remember
-        try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise OutputError(self._path, error) from error
+        busy = OSError(None, "another run is writing into it; wait for it, or choose another file")
+        self._file = open_locked(self._path, OutputError(self._path, busy))
         try:
             if not stat.S_ISREG(os.fstat(self._file).st_mode):  # devices end never, pipes forget
                 raise OutputError(self._path, OSError(None, "not a regular file"))
@@ -230,13 +228,6 @@ class LedgerWriter:
             raise
 
     def _open(self, subject: Subject) -> dict[str, Entry]:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            busy = OSError(None, "another run is writing into it; wait for it, or choose another file")
-            raise OutputError(self._path, busy) from None
-        except OSError as error:  # a file system without locks
-            raise OutputError(self._path, error) from error
         with open(os.dup(self._file), "rb") as file:
             data = file.read()
         head = _subject_line(subject).encode()
@@ -270,17 +261,9 @@ class LedgerWriter:
         if len(left) == len(self.entries):
             return
         lines = [_subject_line(self._subject), *(entry.to_line() for entry in left.values())]
-        opened: list[int] = []
-
-        def write(file: int) -> None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            write_all(file, "".join(lines).encode())
-            fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND)
-            opened.append(os.dup(file))  # shares lock and mode
-
-        replace_file(os.path.realpath(self._path), write)
+        opened = replace_locked(os.path.realpath(self._path), "".join(lines).encode())
         os.close(self._file)
-        (self._file,) = opened
+        self._file = opened
         self.entries = left
 
     def _append(self, data: bytes) -> None:

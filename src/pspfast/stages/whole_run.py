@@ -10,7 +10,6 @@ writes them; ``run.json``, how it went; ``examples``, its worst and best picture
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import pspfast
-from pspfast.formats.bins import BinFolder, BinRecord, FolderBusyError, Manifest
+from pspfast.formats.bins import BinFolder, BinRecord, Manifest
 from pspfast.formats.dump_folder import DumpFolder
 from pspfast.formats.dumps import Dump, DumpError, DumpReader
 from pspfast.formats.ledger import Entry, LedgerWriter, Subject
@@ -42,6 +41,7 @@ from pspfast.stages.showcase import Showcase, own_miou
 from pspfast.system import terminal
 from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError, folder_for_output, remove_leftovers, write_sparse, write_whole
+from pspfast.system.locks import FolderBusyError, held
 from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
@@ -242,7 +242,8 @@ def run(
             raise ValueError(f"{path} takes pictures that preprocess makes no bins of (--keep-bins)")
 
         folder = folder_for_output(output)
-        opened.enter_context(_locked(folder))
+        opened.enter_context(held(str(folder / _LOCK), FolderBusyError(str(folder))))
+        remove_leftovers(folder)
         told = runtimes[0].describe()
         of_runtime = {key: told.get(key) for key in ("runtime", "version", "provider")}
         plan = _Plan(folder, source, _follows_from(sha256, of_runtime, agreement, rules))
@@ -799,32 +800,6 @@ def _environment() -> dict[str, Any]:
         "numpy": np.__version__,
         "system": f"{platform.system()} {platform.machine()}",
     }
-
-
-class _locked:  # noqa: N801 - used like a function
-    """The folder, for this run alone."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        path = self._folder / _LOCK
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise OutputError(path, error) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._file)
-            raise FolderBusyError(str(self._folder)) from None
-        except OSError as error:
-            os.close(self._file)
-            raise OutputError(path, error) from error
-        remove_leftovers(self._folder)
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._file)
 
 
 class _noted:  # noqa: N801 - used like a function
