@@ -23,7 +23,7 @@ from pspfast.pictures.kernels import unpad
 from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import PictureError
 from pspfast.system import threads as parallel
-from pspfast.system.terminal import Progress
+from pspfast.system.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

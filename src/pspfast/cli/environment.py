@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pspfast
 from pspfast.system import threads as parallel
+from pspfast.system.machine import cpu_name, physical_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Fact", "cpu_name", "environment", "facts"]
+__all__ = ["Fact", "environment", "facts"]
 
 # Distribution -> what it is for. Whatever pspfast may import.
 _NEEDED = ("numpy", "opencv-python", "Pillow", "simplejpeg", "zlib-ng", "click", "rich")
@@ -83,7 +84,12 @@ def facts(env: Mapping[str, str] | None = None) -> list[Fact]:
     here = environment()
     forced = f"PSPFAST_ISA={env['PSPFAST_ISA']}" if env.get("PSPFAST_ISA") else "the best this CPU runs"
     found = [
-        Fact("machine", "CPU", here["cpu"], f"{here['cores']} for this process; {_memory():.1f} GB of memory"),
+        Fact(
+            "machine",
+            "CPU",
+            here["cpu"],
+            f"{here['cores']} for this process; {physical_memory() / 1e9:.1f} GB of memory",
+        ),
         Fact("machine", "kernels", here["isa"], forced),
         Fact("machine", "system", here["system"]),
         Fact("machine", "Python", here["python"], os.path.dirname(os.path.dirname(pspfast.__file__))),
@@ -96,27 +102,6 @@ def facts(env: Mapping[str, str] | None = None) -> list[Fact]:
         found.append(Fact("extra", name, version, "" if version else advice))
     found.append(_providers())
     return found + _tools(env)
-
-
-def cpu_name() -> str:
-    """The CPU as it calls itself; the machine's kind if it does not.
-
-    Example:
-        >>> bool(cpu_name())
-        True
-    """
-    try:
-        with open("/proc/cpuinfo") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        return platform.machine()
-    return platform.machine()
-
-
-def _memory() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
 
 
 def _version(distribution: str) -> str:

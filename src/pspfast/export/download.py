@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import pspfast
+from pspfast.system.digests import sha256_and_md5_of
 from pspfast.system.errors import FileError
 from pspfast.system.files import OutputError, folder_for_output, write_all, write_whole
 from pspfast.system.locks import held
-from pspfast.system.terminal import Progress, tell
+from pspfast.system.progress import Progress
+from pspfast.system.terminal import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,13 +118,7 @@ def hashes_of(path: str) -> Hashes:
     Raises:
         OSError: it cannot be read.
     """
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    buffer = memoryview(bytearray(_CHUNK))
-    with open(path, "rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            sha256.update(buffer[:count])
-            md5.update(buffer[:count])
-    return Hashes(sha256.hexdigest(), md5.hexdigest())
+    return Hashes(*sha256_and_md5_of(path))
 
 
 def download(

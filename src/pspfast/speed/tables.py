@@ -13,6 +13,7 @@ import pspfast
 from pspfast.formats.measurements import Measurement, benchmark_json
 from pspfast.system import threads as parallel
 from pspfast.system.files import stem
+from pspfast.system.machine import cpu_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -108,7 +109,7 @@ class Benchmark:
             workers=self.workers,
             runtime=self.runtime,
             machine={
-                "cpu": _cpu(),
+                "cpu": cpu_name(),
                 "cpus": parallel.default_workers(),
                 "isa": pspfast.isa()["active"],
                 "python": platform.python_version(),
@@ -144,12 +145,3 @@ def latencies(seconds: Sequence[float]) -> dict[str, float]:
     median, p90, p95, p99 = np.percentile(values, (50, 90, 95, 99))
     figures = {"mean": values.mean(), "median": median, "p90": p90, "p95": p95, "p99": p99}
     return {name: float(value) for name, value in (figures | {"min": values.min(), "max": values.max()}).items()}
-
-
-def _cpu() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()

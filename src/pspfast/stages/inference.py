@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import queue
@@ -19,8 +18,9 @@ from pspfast.runtimes.engines import open_runtime, runtime_for
 from pspfast.runtimes.runtime import Runtime, RuntimeFault
 from pspfast.stages.feeding import FeedError, FeedReader, find_feed
 from pspfast.system import threads as parallel
+from pspfast.system.digests import sha256_of
 from pspfast.system.files import OutputError, folder_for_output, write_whole
-from pspfast.system.terminal import Progress
+from pspfast.system.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,6 @@ STAGES = ("read", "infer", "write")
 _AHEAD = 8
 _BESIDE_A_DEVICE = 2
 _MOST_WORKERS = 16  # by themselves: each has a batch of floats
-_HASHED_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,10 +453,4 @@ def _write_summary(
 
 def _sha256_of_model(path: str) -> str:
     """Of the file, and of the weights that PyTorch and others put beside a large one."""
-    content = hashlib.sha256()
-    for part in (path, f"{path}.data", f"{path}_data"):
-        if part == path or os.path.isfile(part):
-            with open(part, "rb") as file:
-                while data := file.read(_HASHED_AT_ONCE):
-                    content.update(data)
-    return content.hexdigest()
+    return sha256_of(path, *(part for part in (f"{path}.data", f"{path}_data") if os.path.isfile(part)))

@@ -19,10 +19,10 @@ from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import MAX_PIXELS, PictureError
 from pspfast.stages.counting import Outcome, Rules, Tally, check_total, digest, no_classes, save_mask, size_fault
 from pspfast.stages.matching import Pairing, Pictured, Sources, pair
-from pspfast.system import terminal
 from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError, folder_for_output
-from pspfast.system.terminal import Progress
+from pspfast.system.machine import peak_memory
+from pspfast.system.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -258,7 +258,7 @@ def postprocess(
         kept=tally.kept,
         kinds=tuple(sorted(tally.kinds)),
         seconds=time.perf_counter() - started,
-        peak_memory=terminal.peak_memory(),
+        peak_memory=peak_memory(),
         stopped=tally.stopped,
     )
 

@@ -21,10 +21,10 @@ from pspfast.formats.bins import BinFolder, BinRecord, Manifest, PictureRecord
 from pspfast.pictures import kernels as ops
 from pspfast.pictures.reader import MAX_PIXELS, PictureError
 from pspfast.stages.letterboxing import Preparation, Preparer, parameters, written_extents
-from pspfast.system import terminal
 from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError, folder_for_output, stem, write_sparse
-from pspfast.system.terminal import Progress
+from pspfast.system.machine import peak_memory
+from pspfast.system.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -214,7 +214,7 @@ def preprocess(
         seconds=time.perf_counter() - started,
         stage_seconds=tally.seconds,
         workers=workers,
-        peak_memory=terminal.peak_memory(),
+        peak_memory=peak_memory(),
         failures=tuple(tally.failures),
         strays=sum(name.endswith(".bin") and name not in tally.records for name in os.listdir(folder)),
         stopped=stopped,

@@ -10,7 +10,6 @@ writes them; ``run.json``, how it went; ``examples``, its worst and best picture
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -38,11 +37,12 @@ from pspfast.stages.inference import batch_of, dump_names, open_on, write_dumps
 from pspfast.stages.letterboxing import Preparer, written_extents
 from pspfast.stages.model_input import Wishes, agree, check_classes
 from pspfast.stages.showcase import Showcase, own_miou
-from pspfast.system import terminal
 from pspfast.system import threads as parallel
+from pspfast.system.digests import sha256_of
 from pspfast.system.files import OutputError, folder_for_output, remove_leftovers, write_sparse, write_whole
 from pspfast.system.locks import FolderBusyError, held
-from pspfast.system.terminal import Progress
+from pspfast.system.machine import cpu_name, peak_memory
+from pspfast.system.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -67,7 +67,6 @@ _FORMAT, _VERSION = "pspfast run", 1
 
 _AHEAD = 16
 _SECONDS_BETWEEN_NOTES = 0.5
-_HASHED_AT_ONCE = 1 << 22
 _OVERLAY_SHARE, _OVERLAY_QUALITY = 0.5, 90
 
 
@@ -219,7 +218,7 @@ def run(
     if not source.items and not source.missing:
         raise ValueError(f"{source.root}: no pictures")
     path = os.fspath(model)
-    sha256 = _sha256(path)
+    sha256 = sha256_of(path)
     started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     data_set = source.data_set
     with ExitStack() as opened:
@@ -352,7 +351,7 @@ def run(
         workers=workers,
         stages=stages,
         limited_by=watch.limited_by(seconds),
-        peak_memory=terminal.peak_memory(),
+        peak_memory=peak_memory(),
         runtime=told,
         report=str(folder / "report" / "index.html") if report and result is not None and _can_report() else "",
         stopped=stopped,
@@ -789,11 +788,8 @@ def _record(
 
 
 def _environment() -> dict[str, Any]:
-    name = ""
-    with suppress(OSError), open("/proc/cpuinfo") as file:
-        name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
     return {
-        "cpu": name or platform.processor() or platform.machine(),
+        "cpu": cpu_name(),
         "isa": pspfast.isa()["active"],
         "cores": parallel.default_workers(),
         "python": platform.python_version(),
@@ -847,11 +843,3 @@ def _remove(path: Path) -> None:
         pass
     except OSError as error:
         raise OutputError(path, error) from error
-
-
-def _sha256(path: str) -> str:
-    content = hashlib.sha256()
-    with open(path, "rb") as file:
-        while data := file.read(_HASHED_AT_ONCE):
-            content.update(data)
-    return content.hexdigest()

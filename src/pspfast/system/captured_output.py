@@ -10,7 +10,7 @@ from functools import partial
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from pspfast.system import terminal
+from pspfast.system.terminal import tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def captured(what: str) -> Iterator[None]:
             lines = log.read().decode(errors="replace").strip().splitlines()
             if lines:
                 left_out = f", the last {_MOST_LINES} of {len(lines)} lines" * (len(lines) > _MOST_LINES)
-                terminal.tell("\n".join([f"{what} printed{left_out}:", *(f"  {one}" for one in lines[-_MOST_LINES:])]))
+                tell("\n".join([f"{what} printed{left_out}:", *(f"  {one}" for one in lines[-_MOST_LINES:])]))
             raise
 
 

@@ -1,4 +1,4 @@
-"""Command-line options that several commands share, and what becomes of them."""
+"""Outputs of one piece of work, that none may replace an input or another one."""
 
 from __future__ import annotations
 

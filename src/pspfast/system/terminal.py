@@ -1,19 +1,15 @@
-"""What every command shares towards the person who typed it: options, progress, messages, exit statuses."""
+"""The standard streams: results to standard output, everything else to standard error, whatever becomes of them."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-import time
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TextIO
 
 from pspfast.system.files import OutputError
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-__all__ = ["Progress", "peak_memory", "report", "tell"]
+__all__ = ["report", "tell"]
 
 
 def report(text: str) -> None:
@@ -45,97 +41,6 @@ def tell(text: str) -> None:
         _give_up(sys.stderr)
 
 
-def peak_memory() -> int:
-    """Of this process, in bytes; ``ru_maxrss`` is no less than what the parent had when it started us."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
-
-
 def _give_up(stream: TextIO) -> None:
     """Send a stream to nowhere; else the interpreter fails once more with what is left in its buffer as it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-_SECONDS_BETWEEN_LINES = 5.0
-
-
-class Progress:
-    """Counts ``total`` things; use as a context manager.
-
-    Args:
-        what: noun of the things counted, in the plural.
-        total: how many there are.
-        already: how many of them were done before; they do not count towards the rate.
-        quiet: say nothing.
-    """
-
-    def __init__(self, what: str, total: int, *, already: int = 0, quiet: bool = False) -> None:
-        self._what, self._total, self._quiet = what, total, quiet
-        self._done = self._already = already
-        self._note = ""
-        self._started = self._told = time.monotonic()
-        self._bar: Any = None
-        if not quiet and sys.stderr.isatty():
-            self._bar = _terminal_bar(what, total, already)
-
-    def __enter__(self) -> Progress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def advance(self, count: int = 1) -> None:
-        """Count ``count`` more things as done."""
-        self._done += count
-        if self._bar is not None:
-            self._bar.advance(self._bar.task_ids[0], count)
-        elif not self._quiet:
-            now = time.monotonic()
-            if now - self._told >= _SECONDS_BETWEEN_LINES:
-                self._told = now
-                tell(self._line(now - self._started))
-
-    def note(self, text: str) -> None:
-        """What to show beside the numbers, from now on."""
-        self._note = text
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], note=text)
-
-    def say(self, text: str) -> None:
-        """Print a line of its own, above the bar if there is one; also when quiet, since it is about a failure."""
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
-            tell(text)
-
-    def _line(self, seconds: float) -> str:
-        rate = (self._done - self._already) / seconds
-        left = f", {(self._total - self._done) / rate:.0f} s left" if rate else ""
-        return f"{self._done}/{self._total} {self._what}, {rate:.0f}/s{left}" + f", {self._note}" * bool(self._note)
-
-
-def _terminal_bar(what: str, total: int, already: int) -> Any:
-    # Imported here: rich costs more time than a hundred pictures.
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            return Text(f"{task.finished_speed or task.speed or 0:.0f} {what}/s")
-
-    bar = RichProgress(
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
-    )
-    bar.add_task(what, total=total, completed=already, note="")
-    return bar

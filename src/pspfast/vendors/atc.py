@@ -8,7 +8,6 @@ It is run in a folder of its own beside the output (:func:`convert`): ATC leaves
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pspfast
+from pspfast.system.digests import sha256_of
 from pspfast.system.files import OutputError, write_whole
 from pspfast.system.processes import Ran, ToolFailed, ToolMissing, run
 from pspfast.vendors import npu_smi
@@ -508,7 +508,7 @@ def convert(
     _check_path("the output's absolute path", output)
     folder, name = os.path.split(output)
     started = datetime.now(timezone.utc)
-    source = {"path": model, "bytes": os.path.getsize(model), "sha256": _sha256(Path(model))}
+    source = {"path": model, "bytes": os.path.getsize(model), "sha256": sha256_of(model)}
     try:
         os.makedirs(folder, exist_ok=True)
         scratch_folder = tempfile.TemporaryDirectory(prefix=f".{name}.atc-", dir=folder, ignore_cleanup_errors=True)
@@ -533,7 +533,7 @@ def convert(
         final = os.path.join(folder, made.name)
         if os.path.isdir(final):
             raise OutputError(final, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
-        digest, size = _sha256(made), made.stat().st_size
+        digest, size = sha256_of(made), made.stat().st_size
         try:
             os.replace(made, final)
         except OSError as error:
@@ -575,14 +575,6 @@ def _made(place: str) -> Path | None:
 def _relative(path: str, output: str) -> str:
     """A path beside ``output``, absolute only if that is."""
     return os.path.join(os.path.dirname(output), os.path.basename(path))
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _why(ran: Ran, log: Log, made: Path | None, toolkit: Toolkit) -> str:

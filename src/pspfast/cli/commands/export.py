@@ -14,6 +14,7 @@ from pspfast.datasets import read_classes
 from pspfast.export.exporting import DEFAULT_OPSET, LEAST_AGREEMENT_HALF, MOST_MARGIN_HALF, OPSETS, export
 from pspfast.system import terminal
 from pspfast.system.files import write_json
+from pspfast.system.machine import peak_memory
 from pspfast.system.outputs import check_outputs
 
 __all__ = ["main"]
@@ -149,7 +150,7 @@ def main(
             terminal.tell(complaint)
         if found.sheets:
             step(f"{len(found.sheets)} drawn in {folder}")
-    step(f"done; peak memory {terminal.peak_memory() / 1e9:.2f} GB")
+    step(f"done; peak memory {peak_memory() / 1e9:.2f} GB")
     return console.SOME_FAILED if complaints else console.DONE
 
 
