@@ -1,4 +1,4 @@
-"""Command-line options that several commands share, and what becomes of them."""
+"""Outputs that must not replace what is read, or each other."""
 
 from __future__ import annotations
 

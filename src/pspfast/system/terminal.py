@@ -1,4 +1,4 @@
-"""What every command shares towards the person who typed it: options, progress, messages, exit statuses."""
+"""Results and remarks for the person at the terminal, and how far a long piece of work is."""
 
 from __future__ import annotations
 
