@@ -12,9 +12,10 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, ParamSpec
 
+from pspfast.cli.progress_bar import ProgressBar
 from pspfast.system.files import OutputError
 from pspfast.system.libraries import MissingExtra
-from pspfast.system.terminal import tell
+from pspfast.system.terminal import drawn_by, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,8 @@ def handles_errors(command: Callable[P, int]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         _open_missing_streams()
         try:
-            status = command(*args, **kwargs)
+            with drawn_by(ProgressBar):
+                status = command(*args, **kwargs)
         except OutputError as error:
             _tell_error(error, str(error))
             status = SOME_FAILED

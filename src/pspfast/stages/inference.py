@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pspfast.stages.feeding import Fed, Feed
+    from pspfast.formats.bins import BinSlot
+    from pspfast.stages.feeding import Feed
 
 __all__ = [
     "LAYOUTS", "Failure", "Layout", "Summary", "batch_of", "dump_names", "infer", "open_on", "workers_for",
@@ -339,10 +340,10 @@ class _Worker:
         self._endings, self._layout = endings, layout
         self._batch: NDArray[Any] = np.empty((size, *feed.shape), taken.dtype)
 
-    def __call__(self, job: tuple[Fed, ...]) -> _Outcome:
+    def __call__(self, job: tuple[BinSlot, ...]) -> _Outcome:
         start = time.perf_counter()
         failures: list[Failure] = []
-        ready: list[Fed] = []
+        ready: list[BinSlot] = []
         for fed in job:
             try:
                 self._reader.read(fed, self._batch[len(ready)])

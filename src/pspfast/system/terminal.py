@@ -6,14 +6,17 @@ import io
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any, TextIO
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from pspfast.system.files import OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
-__all__ = ["Progress", "peak_memory", "report", "tell"]
+__all__ = ["Bar", "Progress", "drawn_by", "peak_memory", "report", "tell"]
 
 
 def report(text: str) -> None:
@@ -59,6 +62,42 @@ def _give_up(stream: TextIO) -> None:
 _SECONDS_BETWEEN_LINES = 5.0
 
 
+class Bar(Protocol):
+    """What draws progress where there is a person to see it."""
+
+    def start(self) -> None:
+        """Appear."""
+
+    def stop(self) -> None:
+        """Stay as it is."""
+
+    def advance(self, count: int) -> None:
+        """Count ``count`` more things as done."""
+
+    def note(self, text: str) -> None:
+        """What to show beside the numbers."""
+
+    def say(self, text: str) -> None:
+        """Print a line above."""
+
+
+_draw: ContextVar[Callable[[str, int, int], Bar] | None] = ContextVar("draw", default=None)
+
+
+@contextmanager
+def drawn_by(draw: Callable[[str, int, int], Bar]) -> Iterator[None]:
+    """Let what runs in this block show its progress as a bar where standard error is a terminal; else lines tell it.
+
+    Args:
+        draw: of ``what``, ``total`` and ``already``, as :class:`Progress` has them; the bar.
+    """
+    before = _draw.set(draw)
+    try:
+        yield
+    finally:
+        _draw.reset(before)
+
+
 class Progress:
     """Counts ``total`` things; use as a context manager.
 
@@ -74,9 +113,10 @@ class Progress:
         self._done = self._already = already
         self._note = ""
         self._started = self._told = time.monotonic()
-        self._bar: Any = None
-        if not quiet and sys.stderr.isatty():
-            self._bar = _terminal_bar(what, total, already)
+        self._bar: Bar | None = None
+        draw = _draw.get()
+        if draw is not None and not quiet and sys.stderr.isatty():
+            self._bar = draw(what, total, already)
 
     def __enter__(self) -> Progress:
         if self._bar is not None:
@@ -91,7 +131,7 @@ class Progress:
         """Count ``count`` more things as done."""
         self._done += count
         if self._bar is not None:
-            self._bar.advance(self._bar.task_ids[0], count)
+            self._bar.advance(count)
         elif not self._quiet:
             now = time.monotonic()
             if now - self._told >= _SECONDS_BETWEEN_LINES:
@@ -102,12 +142,12 @@ class Progress:
         """What to show beside the numbers, from now on."""
         self._note = text
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], note=text)
+            self._bar.note(text)
 
     def say(self, text: str) -> None:
         """Print a line of its own, above the bar if there is one; also when quiet, since it is about a failure."""
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._bar.say(text)
         else:
             tell(text)
 
@@ -115,27 +155,3 @@ class Progress:
         rate = (self._done - self._already) / seconds
         left = f", {(self._total - self._done) / rate:.0f} s left" if rate else ""
         return f"{self._done}/{self._total} {self._what}, {rate:.0f}/s{left}" + f", {self._note}" * bool(self._note)
-
-
-def _terminal_bar(what: str, total: int, already: int) -> Any:
-    # Imported here: rich costs more time than a hundred pictures.
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            return Text(f"{task.finished_speed or task.speed or 0:.0f} {what}/s")
-
-    bar = RichProgress(
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
-    )
-    bar.add_task(what, total=total, completed=already, note="")
-    return bar
