@@ -611,9 +611,9 @@ def test_a_full_disk_without_a_mount(pictures: Path, tmp_path: Path, monkeypatch
 
 
 def test_plain_progress_and_summary(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pspfast.system import progress
+    from pspfast.system import terminal
 
-    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(terminal, "_SECONDS_BETWEEN_LINES", 0.0)
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     summary = stage.preprocess(pictures, tmp_path / "bins", quiet=False)

@@ -747,7 +747,7 @@ class TestCommand:
         model = tmp_path / "model.onnx"
         model.write_bytes(b"x")
         code = (
-            "import sys; from pspfast import run, console; from tests.test_run import ArgMax\n"
+            "import sys; from pspfast.cli.commands import run; from tests.test_run import ArgMax\n"
             "import pspfast.stages.inference as i; i.open_runtime = lambda *a, **k: ArgMax(delay=0.1)\n"
             "sys.argv[0] = 'pspfast'; run.main()"
         )

@@ -11,9 +11,12 @@ Example:
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
     from pspfast.metrics.boundary import BoundaryIoU as BoundaryIoU
     from pspfast.metrics.confusion import ConfusionMatrix as ConfusionMatrix
     from pspfast.pictures.geometry import Letterbox as Letterbox
@@ -76,3 +79,18 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME})
+
+
+class _OldPaths:
+    """Asked last, for modules that nothing else finds."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> ModuleSpec | None:
+        if not name.startswith("pspfast."):
+            return None
+        from pspfast.system.old_paths import find_spec
+
+        return find_spec(name)
+
+
+sys.meta_path.append(_OldPaths)

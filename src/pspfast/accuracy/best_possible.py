@@ -1,4 +1,4 @@
-"""What the way back costs on its own: ``pspfast oracle`` sends labels through a canvas and back.
+"""What the way back costs on its own: labels through a canvas and back, and their scores.
 
 The labels themselves play the network that makes no mistake. They are painted into the canvas, taken out again by each
 rule, and scored: what is missing to 100 is lost to geometry, and no network trained on earth gets it back.
@@ -23,7 +23,7 @@ from pspfast.pictures.kernels import unpad
 from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import PictureError
 from pspfast.system import threads as parallel
-from pspfast.system.progress import Progress
+from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

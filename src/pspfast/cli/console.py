@@ -1,4 +1,4 @@
-"""What every command shares towards the person who typed it: progress bars, messages, exit statuses.
+"""What every command shares towards the person who typed it: options, progress, messages, exit statuses.
 
 Results go to standard output, everything else to standard error.
 """
@@ -12,15 +12,13 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, ParamSpec
 
+from pspfast.cli.progress_bar import ProgressBar
 from pspfast.system.files import OutputError
 from pspfast.system.libraries import MissingExtra
-from pspfast.system.progress import use_bars
-from pspfast.system.terminal import tell
+from pspfast.system.terminal import drawn_by, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from pspfast.system.progress import Bar
 
 __all__ = ["CONTEXT_SETTINGS", "DONE", "INTERRUPTED", "MISSING", "SOME_FAILED", "USAGE", "handles_errors", "set_level"]
 
@@ -45,9 +43,9 @@ def handles_errors(command: Callable[P, int]) -> Callable[P, None]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         _open_missing_streams()
-        use_bars(_terminal_bar)
         try:
-            status = command(*args, **kwargs)
+            with drawn_by(ProgressBar):
+                status = command(*args, **kwargs)
         except OutputError as error:
             _tell_error(error, str(error))
             status = SOME_FAILED
@@ -109,52 +107,3 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error)
-
-
-def _terminal_bar(what: str, total: int, already: int) -> Bar | None:
-    """A live bar, where somebody sees it."""
-    if not sys.stderr.isatty():
-        return None
-    # Imported here: rich costs more time than a hundred pictures.
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            return Text(f"{task.finished_speed or task.speed or 0:.0f} {what}/s")
-
-    shown = RichProgress(
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
-    )
-    shown.add_task(what, total=total, completed=already, note="")
-    return _TerminalBar(shown)
-
-
-class _TerminalBar:
-    """A bar of rich's with one task."""
-
-    def __init__(self, shown: Any) -> None:
-        self._shown = shown
-
-    def start(self) -> None:
-        self._shown.start()
-
-    def stop(self) -> None:
-        self._shown.stop()
-
-    def advance(self, count: int) -> None:
-        self._shown.advance(self._shown.task_ids[0], count)
-
-    def note(self, text: str) -> None:
-        self._shown.update(self._shown.task_ids[0], note=text)
-
-    def say(self, text: str) -> None:
-        self._shown.console.print(text, markup=False, highlight=False, soft_wrap=True)

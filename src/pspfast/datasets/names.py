@@ -1,4 +1,4 @@
-"""Pictures to a network's input: which ones, with which constants, and one after the other into slots of a batch."""
+"""Which pictures a split or a folder names, and which of them are used."""
 
 from __future__ import annotations
 

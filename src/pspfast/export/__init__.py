@@ -2,3 +2,35 @@
 
 Needs the extra ``export``; nothing is imported until it is used.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pspfast.system.publishing import published
+
+if TYPE_CHECKING:
+    from pspfast.export.checkpoints import Checkpoint as Checkpoint
+    from pspfast.export.checkpoints import CheckpointError as CheckpointError
+    from pspfast.export.checkpoints import load_checkpoint as load_checkpoint
+    from pspfast.export.exporting import Exported as Exported
+    from pspfast.export.exporting import export as export
+    from pspfast.export.verification import Agreement as Agreement
+    from pspfast.export.verification import verify as verify
+
+_HOMES = {
+    "checkpoints": (
+        "Checkpoint",
+        "CheckpointError",
+        "load_checkpoint",
+    ),
+    "exporting": (
+        "Exported",
+        "export",
+    ),
+    "verification": (
+        "Agreement",
+        "verify",
+    ),
+}
+__getattr__, __dir__, __all__ = published(__name__, _HOMES)

@@ -26,8 +26,7 @@ from pspfast.system.digests import sha256_and_md5_of
 from pspfast.system.errors import FileError
 from pspfast.system.files import OutputError, folder_for_output, write_all, write_whole
 from pspfast.system.locks import held
-from pspfast.system.progress import Progress
-from pspfast.system.terminal import tell
+from pspfast.system.terminal import Progress, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable

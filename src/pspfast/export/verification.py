@@ -28,7 +28,7 @@ from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import MAX_PIXELS, PictureError, PictureReader
 from pspfast.system.files import folder_for_output, stem
 from pspfast.system.libraries import need
-from pspfast.system.progress import Progress
+from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

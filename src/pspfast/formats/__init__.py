@@ -1,1 +1,47 @@
 """The files that stages hand to each other, each with its reader beside its writer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pspfast.system.publishing import published
+
+if TYPE_CHECKING:
+    from pspfast.formats.info_files import bin_info as bin_info
+    from pspfast.formats.info_files import jpg_info as jpg_info
+    from pspfast.formats.ledger import Entry as Entry
+    from pspfast.formats.ledger import Ledger as Ledger
+    from pspfast.formats.ledger import LedgerWriter as LedgerWriter
+    from pspfast.formats.ledger import Subject as Subject
+    from pspfast.formats.ledger import write_ledger as write_ledger
+    from pspfast.formats.measurements import Measurement as Measurement
+    from pspfast.formats.measurements import Reading as Reading
+    from pspfast.formats.model_metadata import ModelMetadata as ModelMetadata
+    from pspfast.formats.model_metadata import read_metadata as read_metadata
+    from pspfast.formats.model_metadata import write_metadata as write_metadata
+    from pspfast.formats.result import Result as Result
+
+_HOMES = {
+    "info_files": (
+        "bin_info",
+        "jpg_info",
+    ),
+    "ledger": (
+        "Entry",
+        "Ledger",
+        "LedgerWriter",
+        "Subject",
+        "write_ledger",
+    ),
+    "measurements": (
+        "Measurement",
+        "Reading",
+    ),
+    "model_metadata": (
+        "ModelMetadata",
+        "read_metadata",
+        "write_metadata",
+    ),
+    "result": ("Result",),
+}
+__getattr__, __dir__, __all__ = published(__name__, _HOMES)

@@ -1,4 +1,4 @@
-"""The info files of the published guide: ``python -m pspfast.get_info bin DIR OUT W H`` and ``... jpg DIR OUT``."""
+"""The info files of the published guide, from the headers of pictures or the names of bins alone."""
 
 from __future__ import annotations
 

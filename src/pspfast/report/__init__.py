@@ -2,3 +2,21 @@
 
 The page is rendered with jinja2, of the extra ``run``; nothing is imported until it is used.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pspfast.system.publishing import published
+
+if TYPE_CHECKING:
+    from pspfast.report.page import render as render
+    from pspfast.report.page import write_report as write_report
+
+_HOMES = {
+    "page": (
+        "render",
+        "write_report",
+    ),
+}
+__getattr__, __dir__, __all__ = published(__name__, _HOMES)

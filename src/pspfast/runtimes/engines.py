@@ -1,4 +1,4 @@
-"""What runs a model: one interface for ONNX Runtime, pyACL and ais_bench."""
+"""Which engine runs a model: by its file, or as asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the pictures of a benchmark come from: picture files or bins, with a clock at each stage."""
+"""What an opened model says of itself: its metadata, and the shape of a picture."""
 
 from __future__ import annotations
 

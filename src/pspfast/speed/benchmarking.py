@@ -25,7 +25,7 @@ from pspfast.stages.feeding import FeedError, find_feed
 from pspfast.stages.inference import Failure, batch_of, dump_names, open_on, workers_for, write_dumps
 from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError, folder_for_output, stem
-from pspfast.system.progress import Progress
+from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

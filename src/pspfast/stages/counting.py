@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pspfast.formats.ledger import LedgerWriter, Subject
     from pspfast.metrics.confusion import ConfusionMatrix
     from pspfast.pictures.geometry import CropRule, Letterbox
-    from pspfast.system.progress import Progress
+    from pspfast.system.terminal import Progress
 
 __all__ = ["Outcome", "Rules", "Tally", "check_total", "digest", "no_classes", "save_mask", "size_fault", "void_of"]
 

@@ -20,7 +20,7 @@ from pspfast.stages.feeding import FeedError, FeedReader, find_feed
 from pspfast.system import threads as parallel
 from pspfast.system.digests import sha256_of
 from pspfast.system.files import OutputError, folder_for_output, write_whole
-from pspfast.system.progress import Progress
+from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pspfast.stages.feeding import Fed, Feed
+    from pspfast.formats.bins import BinSlot
+    from pspfast.stages.feeding import Feed
 
 __all__ = [
     "LAYOUTS", "Failure", "Layout", "Summary", "batch_of", "dump_names", "infer", "open_on", "workers_for",
@@ -338,10 +339,10 @@ class _Worker:
         self._endings, self._layout = endings, layout
         self._batch: NDArray[Any] = np.empty((size, *feed.shape), taken.dtype)
 
-    def __call__(self, job: tuple[Fed, ...]) -> _Outcome:
+    def __call__(self, job: tuple[BinSlot, ...]) -> _Outcome:
         start = time.perf_counter()
         failures: list[Failure] = []
-        ready: list[Fed] = []
+        ready: list[BinSlot] = []
         for fed in job:
             try:
                 self._reader.read(fed, self._batch[len(ready)])

@@ -1,4 +1,4 @@
-"""Pictures to a network's input: which ones, with which constants, and one after the other into slots of a batch.
+"""Pictures to a network's input: constants, and one picture after the other into slots of a batch.
 
 Serves ``pspfast preprocess``, which writes the slots into bins, and ``pspfast run``, which hands them to a model.
 """

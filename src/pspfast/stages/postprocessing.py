@@ -22,7 +22,7 @@ from pspfast.stages.matching import Pairing, Pictured, Sources, pair
 from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError, folder_for_output
 from pspfast.system.machine import peak_memory
-from pspfast.system.progress import Progress
+from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,7 +24,7 @@ from pspfast.stages.letterboxing import Preparation, Preparer, parameters, writt
 from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError, folder_for_output, stem, write_sparse
 from pspfast.system.machine import peak_memory
-from pspfast.system.progress import Progress
+from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

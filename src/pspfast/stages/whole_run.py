@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import pspfast
-from pspfast.formats.bins import BinFolder, BinRecord, Manifest
+from pspfast.formats.bins import BinFolder, BinRecord, BinSlot, Manifest
 from pspfast.formats.dump_folder import DumpFolder
 from pspfast.formats.dumps import Dump, DumpError, DumpReader
 from pspfast.formats.ledger import Entry, LedgerWriter, Subject
@@ -32,7 +32,6 @@ from pspfast.pictures.reader import MAX_PIXELS, PictureError, PictureReader
 from pspfast.runtimes.runtime import Runtime, RuntimeFault
 from pspfast.stages.batching import Count, Flow, Infer, Prepare
 from pspfast.stages.counting import Outcome, Rules, Tally, check_total, digest, no_classes, save_mask, size_fault
-from pspfast.stages.feeding import Fed
 from pspfast.stages.inference import batch_of, dump_names, open_on, write_dumps
 from pspfast.stages.letterboxing import Preparer, written_extents
 from pspfast.stages.model_input import Wishes, agree, check_classes
@@ -42,7 +41,7 @@ from pspfast.system.digests import sha256_of
 from pspfast.system.files import OutputError, folder_for_output, remove_leftovers, write_sparse, write_whole
 from pspfast.system.locks import FolderBusyError, held
 from pspfast.system.machine import cpu_name, peak_memory
-from pspfast.system.progress import Progress
+from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -137,11 +136,11 @@ class _Keep:
         assert self.bins is not None
         return os.path.join(self.bins.folder, f"{name}.bin")
 
-    def fed(self, name: str) -> Fed:
+    def fed(self, name: str) -> BinSlot:
         """The bin as ``pspfast infer`` would list it."""
         path = os.path.abspath(self.bin_path(name))
         found = os.stat(path)
-        return Fed(name, path, 0, found.st_size, found.st_mtime_ns)
+        return BinSlot(name, path, 0, found.st_size, found.st_mtime_ns)
 
     def has(self, item: Item, bin_bytes: int) -> bool:
         """Whether an earlier run left all of it."""

@@ -1,4 +1,4 @@
-"""Outputs of one piece of work, that none may replace an input or another one."""
+"""Outputs that must not replace what is read, or each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The info files of the published guide: ``python -m pspfast.get_info bin DIR OUT W H`` and ``... jpg DIR OUT``."""
+"""``pspfast get-info``, and ``python -m pspfast.get_info bin DIR OUT W H`` or ``... jpg DIR OUT``."""
 
 from __future__ import annotations
 
