@@ -41,8 +41,27 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*.png")):
     np.array(Image.open(path), np.int32).tofile(out / (path.stem + "_1.bin"))
 """
 
-STAGES = """run demo report export simplify verify doctor aipp atc preprocess get-info infer postprocess ledger compare
-oracle benchmark compare-perf completion""".split()
+STAGES = [
+    "run",
+    "demo",
+    "report",
+    "export",
+    "simplify",
+    "verify",
+    "doctor",
+    "aipp",
+    "atc",
+    "preprocess",
+    "get-info",
+    "infer",
+    "postprocess",
+    "ledger",
+    "compare",
+    "oracle",
+    "benchmark",
+    "compare-perf",
+    "completion",
+]
 NEEDS = {"torch": ("export", "verify"), "onnx": ("export", "simplify", "doctor model", "verify", "atc", "aipp model")}
 
 
