@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pspfast.datasets import DataSet
 
-__all__ = ["MANIFEST", "BinFolder", "BinRecord", "FolderBusyError", "Manifest", "PictureRecord"]
+__all__ = ["MANIFEST", "BinFolder", "BinRecord", "BinSlot", "FolderBusyError", "Manifest", "PictureRecord"]
 
 MANIFEST = "manifest.json"
 _JOURNAL = ".manifest.journal"
@@ -70,6 +70,21 @@ class BinRecord:
     def names(self) -> tuple[str, ...]:
         """The pictures' ids, slot by slot."""
         return tuple(picture.name for picture in self.pictures)
+
+
+@dataclass(frozen=True, slots=True)
+class BinSlot:
+    """One picture: slot ``slot`` of the file ``path``, which had ``size`` bytes and was written at ``modified_ns``.
+
+    Attributes:
+        name: stem of what the model makes of it.
+    """
+
+    name: str
+    path: str
+    slot: int
+    size: int
+    modified_ns: int
 
 
 @dataclass(frozen=True, slots=True)

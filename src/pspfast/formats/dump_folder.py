@@ -15,7 +15,7 @@ from pspfast.system.files import OutputError, remove_leftovers, write_all
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pspfast.stages.feeding import Fed
+    from pspfast.formats.bins import BinSlot
 
 __all__ = ["DumpFolder"]
 
@@ -71,7 +71,7 @@ class DumpFolder:
     def __exit__(self, *_: object) -> None:
         os.close(self._file)
 
-    def is_current(self, fed: Fed) -> bool:
+    def is_current(self, fed: BinSlot) -> bool:
         """Whether everything of a picture is there from an earlier run."""
         record = self._records.get(fed.name)
         if record is None or record["bin"] != _bin(fed):
@@ -82,7 +82,7 @@ class DumpFolder:
             )
         return False
 
-    def add(self, done: Iterable[tuple[Fed, dict[str, int]]]) -> None:
+    def add(self, done: Iterable[tuple[BinSlot, dict[str, int]]]) -> None:
         """Note pictures whose files, by name and size, have just been written. Thread-safe: one write at the end.
 
         Raises:
@@ -94,7 +94,7 @@ class DumpFolder:
         except OSError as error:
             raise OutputError(self._path, error) from error
 
-    def files_of(self, fed: Fed) -> list[str]:
+    def files_of(self, fed: BinSlot) -> list[str]:
         """Names of the files that an earlier run made of a picture that :meth:`is_current`."""
         return list(self._records[fed.name]["files"])
 
@@ -119,7 +119,7 @@ class DumpFolder:
         write_all(self._file, head)
 
 
-def _bin(fed: Fed) -> list[Any]:
+def _bin(fed: BinSlot) -> list[Any]:
     return [fed.path, fed.slot, fed.size, fed.modified_ns]
 
 

@@ -19,9 +19,10 @@ from pspfast.stages.feeding import FeedReader
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pspfast.formats.bins import BinSlot
     from pspfast.formats.model_metadata import ModelMetadata
     from pspfast.runtimes.runtime import Runtime
-    from pspfast.stages.feeding import Fed, Feed
+    from pspfast.stages.feeding import Feed
 
 __all__ = ["Bins", "Pictures", "Preparation", "Source", "Times"]
 
@@ -118,7 +119,7 @@ class Pictures:
 class Bins:
     """Bins, read."""
 
-    def __init__(self, feed: Feed, by_name: dict[str, Fed], dtype: str) -> None:
+    def __init__(self, feed: Feed, by_name: dict[str, BinSlot], dtype: str) -> None:
         self._reader, self._by_name = FeedReader(feed, dtype), by_name
 
     def fill(self, name: str, slot: NDArray[Any], times: Times) -> None:

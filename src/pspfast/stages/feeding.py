@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast import _core
-from pspfast.formats.bins import MANIFEST, Manifest
+from pspfast.formats.bins import MANIFEST, BinSlot, Manifest
 from pspfast.system.files import stem
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pspfast.runtimes.runtime import TensorSpec
 
-__all__ = ["Fed", "Feed", "FeedError", "FeedReader", "find_feed", "listed_in"]
+__all__ = ["Feed", "FeedError", "FeedReader", "find_feed", "listed_in"]
 
 # Types of bins that a model takes besides its own, with every value kept.
 _WIDENED = {"float32": ("float16",)}
@@ -38,21 +38,6 @@ class FeedError(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Fed:
-    """One picture: slot ``slot`` of the file ``path``, which had ``size`` bytes and was written at ``modified_ns``.
-
-    Attributes:
-        name: stem of what the model makes of it.
-    """
-
-    name: str
-    path: str
-    slot: int
-    size: int
-    modified_ns: int
-
-
-@dataclass(frozen=True, slots=True)
 class Feed:
     """Pictures that a model can be fed with.
 
@@ -65,7 +50,7 @@ class Feed:
     """
 
     source: str
-    pictures: tuple[Fed, ...]
+    pictures: tuple[BinSlot, ...]
     failures: tuple[tuple[str, str], ...]
     dtype: str
     shape: tuple[int, ...]
@@ -124,7 +109,7 @@ def find_feed(source: str | os.PathLike[str], taken: TensorSpec) -> Feed:
     else:
         slots, dtype = 1, _type_of(path, [size for size, _ in sizes.values()], shape, taken)
     wanted = slots * math.prod(shape) * np.dtype(dtype).itemsize
-    pictures: list[Fed] = []
+    pictures: list[BinSlot] = []
     owner: dict[str, str] = {}
     for one in bins:
         if one.path not in sizes:
@@ -140,7 +125,7 @@ def find_feed(source: str | os.PathLike[str], taken: TensorSpec) -> Feed:
                 failures.append((name, f"{one.path} would have the same outputs as {owner[name]}, not used"))
             else:
                 owner[name] = one.path
-                pictures.append(Fed(name, one.path, slot, size, modified))
+                pictures.append(BinSlot(name, one.path, slot, size, modified))
     return Feed(path, tuple(pictures), tuple(failures), dtype, shape)
 
 
@@ -151,7 +136,7 @@ class FeedReader:
         self._bytes = math.prod(feed.shape) * np.dtype(feed.dtype).itemsize
         self._staging = None if feed.dtype == dtype else np.empty(feed.shape, feed.dtype)
 
-    def read(self, fed: Fed, out: NDArray[Any]) -> None:
+    def read(self, fed: BinSlot, out: NDArray[Any]) -> None:
         """Fill ``out``, C-contiguous and of the picture's shape.
 
         Raises:
@@ -160,7 +145,7 @@ class FeedReader:
         self.load(fed, out)
         self.widen(out)
 
-    def load(self, fed: Fed, out: NDArray[Any]) -> None:
+    def load(self, fed: BinSlot, out: NDArray[Any]) -> None:
         """The first half of :meth:`read`: the file, which is in ``out`` already if its type is the model's."""
         target = out if self._staging is None else self._staging
         room = target.reshape(-1).view(np.uint8)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import queue
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,27 +16,22 @@ import pspfast
 from pspfast.formats.dump_folder import DumpFolder
 from pspfast.runtimes.engines import open_runtime, runtime_for
 from pspfast.runtimes.runtime import Runtime, RuntimeFault
+from pspfast.stages.ais_bench_summary import write_summary
+from pspfast.stages.dump_layouts import LAYOUTS, Layout, dump_names, write_dumps
 from pspfast.stages.feeding import FeedError, FeedReader, find_feed
 from pspfast.system import threads as parallel
-from pspfast.system.files import OutputError, folder_for_output, write_whole
+from pspfast.system.files import OutputError, folder_for_output
 from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from pspfast.stages.feeding import Fed, Feed
+    from pspfast.formats.bins import BinSlot
+    from pspfast.stages.feeding import Feed
 
-__all__ = [
-    "LAYOUTS", "Failure", "Layout", "Summary", "batch_of", "dump_names", "infer", "open_on", "workers_for",
-    "write_dumps",
-]  # fmt: skip
-
-Layout = Literal["benchmark", "ais_bench"]
-LAYOUTS: tuple[Layout, ...] = ("benchmark", "ais_bench")
-"""Whose files: the benchmark tool's ``<stem>_1.bin``, labels as int32; ais_bench's ``<stem>_0.bin``, as they come."""
+__all__ = ["PictureFailure", "Summary", "batch_of", "infer", "open_on", "workers_for"]
 
 STAGES = ("read", "infer", "write")
 
@@ -48,7 +42,7 @@ _HASHED_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class PictureFailure:
     """A picture without outputs, and why."""
 
     name: str
@@ -82,7 +76,7 @@ class Summary:
     seconds: float
     stage_seconds: dict[str, float]
     runtimes: tuple[dict[str, Any], ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[PictureFailure, ...]
     removed: int
     strays: int
     stopped: str
@@ -132,7 +126,8 @@ def infer(
         model: the file.
         source: folder of bins or info file, see :func:`pspfast.stages.feeding.find_feed`.
         output: folder for the results; the outputs are in a folder of their own in it.
-        layout: one of :data:`LAYOUTS`. A picture of a packed bin has files of its own, by its own name.
+        layout: one of :data:`pspfast.stages.dump_layouts.LAYOUTS`. A picture of a packed bin has files of its own, by
+            its own name.
         folder_name: of the folder in ``output``; ``dumpOutput_device<first device>`` if left out.
         runtime: see :func:`pspfast.runtimes.engines.open_runtime`; or what opens a runtime on a device.
         devices: which share the work. They write into one folder, that of the first one.
@@ -187,11 +182,11 @@ def infer(
         total = len(feed.pictures) + len(feed.failures)
         progress = opened.enter_context(Progress("pictures", total, already=len(kept), quiet=quiet))
         tally = _Tally(progress)
-        tally.fail([Failure(*one) for one in feed.failures])
+        tally.fail([PictureFailure(*one) for one in feed.failures])
         stopped = ""
         try:
             for _, outcome in parallel.run(
-                lambda: _Worker(feed, runtimes[0], free, dumps, names, size, layout), jobs, count, ahead=_AHEAD
+                lambda: _BatchWorker(feed, runtimes[0], free, dumps, names, size, layout), jobs, count, ahead=_AHEAD
             ):
                 tally.add(outcome)
         except (OutputError, RuntimeFault) as error:
@@ -199,7 +194,7 @@ def infer(
         seconds = time.perf_counter() - started
         in_order = _in_order(feed, tally.files, {fed.name: dumps.files_of(fed) for fed in kept})
         if layout == "ais_bench" and not stopped:
-            _write_summary(folder, feed, in_order, runtimes, size, seconds, str(model))
+            write_summary(folder, feed, in_order, runtimes, size, seconds, str(model))
         ours = {name for files in in_order.values() for name in files}
         return Summary(
             folder=str(folder),
@@ -280,48 +275,14 @@ def batch_of(runtime: Runtime, asked: int | None) -> int:
     return asked
 
 
-def dump_names(layout: Layout, outputs: int) -> list[str]:
-    """What follows a picture's name in the names of its files.
-
-    Example:
-        >>> dump_names("benchmark", 1), dump_names("ais_bench", 2)
-        (['_1.bin'], ['_0.bin', '_1.bin'])
-    """
-    first = 1 if layout == "benchmark" else 0
-    return [f"_{first + number}.bin" for number in range(outputs)]
-
-
-def write_dumps(
-    folder: Path, name: str, endings: Sequence[str], outputs: Sequence[NDArray[Any]], layout: Layout
-) -> dict[str, int]:
-    """Write a picture's outputs; their file names and sizes.
-
-    Raises:
-        OutputError: one of them cannot be written.
-        RuntimeFault: a label that the layout's int32 cannot hold.
-    """
-    files = {}
-    for ending, output in zip(endings, outputs, strict=True):
-        array = np.ascontiguousarray(output)
-        if layout == "benchmark" and array.dtype.kind in "iu" and array.dtype != np.int32:
-            labels = array.astype(np.int32)
-            if array.itemsize >= 4 and (labels != array).any():
-                raise RuntimeFault(f"{name}: the model gives {array.dtype} values that int32 cannot hold")
-            array = labels
-        file = f"{name}{ending}"
-        write_whole(os.path.join(folder, file), array.data.cast("B"))
-        files[file] = array.nbytes
-    return files
-
-
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class _BatchOutcome:
     files: dict[str, list[str]]
-    failures: tuple[Failure, ...]
+    failures: tuple[PictureFailure, ...]
     seconds: dict[str, float]
 
 
-class _Worker:
+class _BatchWorker:
     """Takes one batch after the other from its files to its outputs, in its own buffer, on whatever device is free."""
 
     def __init__(
@@ -339,19 +300,19 @@ class _Worker:
         self._endings, self._layout = endings, layout
         self._batch: NDArray[Any] = np.empty((size, *feed.shape), taken.dtype)
 
-    def __call__(self, job: tuple[Fed, ...]) -> _Outcome:
+    def __call__(self, job: tuple[BinSlot, ...]) -> _BatchOutcome:
         start = time.perf_counter()
-        failures: list[Failure] = []
-        ready: list[Fed] = []
+        failures: list[PictureFailure] = []
+        ready: list[BinSlot] = []
         for fed in job:
             try:
                 self._reader.read(fed, self._batch[len(ready)])
                 ready.append(fed)
             except FeedError as error:
-                failures.append(Failure(fed.name, str(error)))
+                failures.append(PictureFailure(fed.name, str(error)))
         seconds = {"read": time.perf_counter() - start, "infer": 0.0, "write": 0.0}
         if not ready:
-            return _Outcome({}, tuple(failures), seconds)
+            return _BatchOutcome({}, tuple(failures), seconds)
         runtime = self._free.get()
         start = time.perf_counter()
         try:
@@ -371,10 +332,10 @@ class _Worker:
                 if error.is_lasting:
                     self._dumps.add(done)
                     raise
-                failures.append(Failure(fed.name, str(error)))
+                failures.append(PictureFailure(fed.name, str(error)))
         self._dumps.add(done)
         seconds["write"] = time.perf_counter() - read_and_run
-        return _Outcome({fed.name: list(files) for fed, files in done}, tuple(failures), seconds)
+        return _BatchOutcome({fed.name: list(files) for fed, files in done}, tuple(failures), seconds)
 
 
 class _Tally:
@@ -383,18 +344,18 @@ class _Tally:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.files: dict[str, list[str]] = {}
-        self.failures: list[Failure] = []
+        self.failures: list[PictureFailure] = []
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.batches = 0
 
-    def fail(self, failures: Sequence[Failure]) -> None:
+    def fail(self, failures: Sequence[PictureFailure]) -> None:
         for failure in failures:
             self._progress.say(f"{failure.name}: {failure.reason}")
         self.failures += failures
         if failures:
             self._progress.advance(len(failures))
 
-    def add(self, outcome: _Outcome) -> None:
+    def add(self, outcome: _BatchOutcome) -> None:
         self.files |= outcome.files
         self.batches += 1
         self.seconds = {stage: self.seconds[stage] + outcome.seconds[stage] for stage in STAGES}
@@ -406,50 +367,6 @@ def _in_order(feed: Feed, made: dict[str, list[str]], kept: dict[str, list[str]]
     """Files by picture, in the feed's order."""
     known = kept | made
     return {fed.name: known[fed.name] for fed in feed.pictures if fed.name in known}
-
-
-def _write_summary(
-    folder: Path,
-    feed: Feed,
-    files: dict[str, list[str]],
-    runtimes: Sequence[Runtime],
-    batch: int,
-    seconds: float,
-    model: str,
-) -> None:
-    """``<folder>_summary.json`` beside the folder, with ais_bench's keys and what else a figure has to be told with."""
-    paths = {fed.name: fed.path for fed in feed.pictures}
-    times = [1000 * one for runtime in runtimes for one in runtime.compute_seconds]
-    found: dict[str, Any] = {
-        "filesinfo": {
-            str(number): {"infiles": [paths[name]], "outfiles": [str(folder / one) for one in outputs]}
-            for number, (name, outputs) in enumerate(files.items())
-        },
-        "args": {
-            "model": model,
-            "input": feed.source,
-            "output": str(folder.parent),
-            "output_dirname": folder.name,
-            "outfmt": "BIN",
-            "batchsize": batch,
-            "device": [one.describe()["device"] for one in runtimes],
-        },
-        "written_by": {"pspfast": pspfast.__version__, "runtimes": [one.describe() for one in runtimes]},
-        "pid": os.getpid(),
-    }
-    if times:
-        found["NPU_compute_time"] = {
-            "min": min(times),
-            "max": max(times),
-            "mean": float(np.mean(times)),
-            "median": float(np.median(times)),
-            "percentile(99%)": float(np.percentile(times, 99)),
-            "count": len(times),
-        }
-        found["throughput"] = 1000 * batch / float(np.mean(times))
-        found["npu_compute_time_list"] = times
-        found["wall_clock_seconds"] = seconds
-    write_whole(f"{folder}_summary.json", (json.dumps(found, indent=1) + "\n").encode())
 
 
 def _sha256_of_model(path: str) -> str:

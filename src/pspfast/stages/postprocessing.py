@@ -76,7 +76,7 @@ class Evaluation:
         return "; ".join(part for part in parts if part)
 
 
-class _Worker:
+class _ScoringWorker:
     """Counts one picture after the other in its own buffers."""
 
     def __init__(
@@ -231,8 +231,8 @@ def postprocess(
         writer = open_files.enter_context(LedgerWriter(ledger, rules.subject)) if ledger is not None else None
         known = dict(writer.entries) if writer is not None else None
 
-        def make_worker() -> _Worker:
-            return _Worker(pairing.canvas, rules, data_set.mask_palette(), mask_folder, max_pixels, known)
+        def make_worker() -> _ScoringWorker:
+            return _ScoringWorker(pairing.canvas, rules, data_set.mask_palette(), mask_folder, max_pixels, known)
 
         total = len(pairing.pictures) + len(pairing.missing)
         progress = open_files.enter_context(Progress("pictures", total, quiet=quiet))

@@ -20,7 +20,7 @@ from pspfast.datasets.names import Failure, names_of_split, names_to_use
 from pspfast.formats.bins import BinFolder, BinRecord, Manifest, PictureRecord
 from pspfast.pictures import kernels as ops
 from pspfast.pictures.reader import MAX_PIXELS, PictureError
-from pspfast.stages.letterboxing import Preparation, Preparer, parameters, written_extents
+from pspfast.stages.letterboxing import LetterboxSettings, Preparer, parameters, written_extents
 from pspfast.system import terminal
 from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError, folder_for_output, stem, write_sparse
@@ -100,7 +100,7 @@ class _Job:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class _BinOutcome:
     record: BinRecord
     failures: tuple[Failure, ...]
     bytes_written: int
@@ -172,7 +172,7 @@ def preprocess(
     source = os.path.abspath(image_folder)
     names, unusable = _names(source, split, data_set)
     jobs = _jobs(names, batch_size)
-    preparation = Preparation(dtype, size, ops.Normalization(mean, std, stats), pad_value, scale_up=scale_up)
+    preparation = LetterboxSettings(dtype, size, ops.Normalization(mean, std, stats), pad_value, scale_up=scale_up)
     bin_bytes = batch_size * math.prod(preparation.shape) * np.dtype(dtype).itemsize
 
     folder = folder_for_output(bin_folder)
@@ -187,8 +187,8 @@ def preprocess(
         bins.begin(kept)
         done = sum(len(record.pictures) for record in kept)
 
-        def make_worker() -> _Worker:
-            return _Worker(source, data_set, bins, preparation, batch_size, max_pixels)
+        def make_worker() -> _BinWorker:
+            return _BinWorker(source, data_set, bins, preparation, batch_size, max_pixels)
 
         with Progress("pictures", len(names), already=done, quiet=quiet) as progress:
             tally = _Tally(progress, kept)
@@ -221,7 +221,7 @@ def preprocess(
     )
 
 
-class _Worker:
+class _BinWorker:
     """Makes one bin after the other in its own buffers."""
 
     def __init__(
@@ -229,7 +229,7 @@ class _Worker:
         source: str,
         data_set: DataSet,
         bins: BinFolder,
-        preparation: Preparation,
+        preparation: LetterboxSettings,
         batch_size: int,
         max_pixels: int,
     ) -> None:
@@ -239,7 +239,7 @@ class _Worker:
         self._padding_is_zero = not any(self._batch.dtype.type(preparation.pad_value).tobytes())
         self._preparer = Preparer(preparation, max_pixels)
 
-    def __call__(self, job: _Job) -> _Outcome:
+    def __call__(self, job: _Job) -> _BinOutcome:
         records: list[PictureRecord] = []
         failures = []
         self._preparer.seconds = {"read": 0.0, "letterbox": 0.0}
@@ -253,7 +253,7 @@ class _Worker:
         record = BinRecord(job.bin_name, tuple(records))
         if not records:
             self._bins.discard(job.bin_name)
-            return _Outcome(record, tuple(failures), 0, self._seconds(0.0))
+            return _BinOutcome(record, tuple(failures), 0, self._seconds(0.0))
 
         before = time.perf_counter()
         try:
@@ -262,10 +262,10 @@ class _Worker:
             if error.is_lasting:
                 raise
             failures += [Failure(picture.name, str(error)) for picture in records]
-            return _Outcome(BinRecord(job.bin_name, ()), tuple(failures), 0, self._seconds(0.0))
+            return _BinOutcome(BinRecord(job.bin_name, ()), tuple(failures), 0, self._seconds(0.0))
         self._bins.add(record)
         written = time.perf_counter() - before
-        return _Outcome(record, tuple(failures), self._batch.nbytes, self._seconds(written))
+        return _BinOutcome(record, tuple(failures), self._batch.nbytes, self._seconds(written))
 
     def _extents(self, records: Sequence[PictureRecord]) -> list[tuple[int, int]]:
         slots, channels, height, width = self._batch.shape
@@ -297,7 +297,7 @@ class _Tally:
             self._progress.say(failure.reason)
         self.failures += failures
 
-    def add(self, outcome: _Outcome) -> None:
+    def add(self, outcome: _BinOutcome) -> None:
         if outcome.record.pictures:
             self.records[outcome.record.name] = outcome.record
         self.fail(outcome.failures)

@@ -11,11 +11,18 @@ import click
 
 from pspfast.cli import console
 from pspfast.cli.commands.infer import runtime_options
-from pspfast.cli.options import class_options, data_set_as_asked, data_set_options, report_result, result_file_options
+from pspfast.cli.options import (
+    class_options,
+    data_set_as_asked,
+    data_set_options,
+    report_result,
+    report_writer,
+    result_file_options,
+)
 from pspfast.datasets.sources import data_set_source, picture_source
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.runtimes.engines import RUNTIMES
-from pspfast.stages.model_input import Wishes
+from pspfast.stages.model_input import InputOptions
 from pspfast.stages.whole_run import Run, run
 from pspfast.system import terminal
 from pspfast.system.outputs import check_outputs
@@ -129,7 +136,7 @@ def main(
         source = picture_source(images, asked, labels=labels, split=split)
     else:
         source = data_set_source(voc_root or root or "", asked, split)
-    wishes = Wishes(
+    wishes = InputOptions(
         **{name: options.pop(name) for name in ("size", "mean", "std", "stats", "pad_value", "scale_up", "dtype")}
     )
     with source:
@@ -139,6 +146,7 @@ def main(
         assert model is not None
         if options["report"] and source.is_scored and not quiet:
             _advise_report()
+        options["report"] = options["report"] and report_writer()
         done = run(model, source, output, wishes=wishes, command=sys.argv, quiet=quiet, **options)
     return _told(done, json_file, csv_file, quiet=quiet)
 
