@@ -28,7 +28,7 @@ from pspfast.formats.ledger import Ledger
 from pspfast.pictures.labels import read_labels
 from pspfast.runtimes.engines import open_runtime
 from pspfast.runtimes.runtime import Runtime, RuntimeFault
-from pspfast.stages import inference
+from pspfast.stages import dump_layouts, inference
 from pspfast.stages.inference import infer
 from pspfast.stages.postprocessing import postprocess
 from pspfast.stages.preprocessing import preprocess
@@ -352,7 +352,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         write_whole(path, data)
 
     with monkeypatch.context() as patched:
-        patched.setattr(inference, "write_whole", write)
+        patched.setattr(dump_layouts, "write_whole", write)
         done = command("--model", model, "--input", tmp_path / "bins", "--output", tmp_path, "--workers", 1)
     assert done.exit_code == 1
     assert "p06_1.bin: No space left on device" in done.output

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pspfast.formats.bins import BinSlot
     from pspfast.stages.feeding import Feed
 
-__all__ = ["PictureFailure", "Summary", "batch_of", "infer", "open_on", "workers_for"]
+__all__ = ["InferOptions", "PictureFailure", "Summary", "batch_of", "infer", "infer_with", "open_on", "workers_for"]
 
 STAGES = ("read", "infer", "write")
 
@@ -102,6 +102,24 @@ class Summary:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True, slots=True)
+class InferOptions:
+    """How a model is run over bins; see :func:`infer` for what each means."""
+
+    layout: Layout = "benchmark"
+    folder_name: str | None = None
+    runtime: str | Callable[[int], Runtime] = "auto"
+    devices: Sequence[int] = (0,)
+    provider: str | None = None
+    provider_options: Mapping[str, str] | None = None
+    allow_cpu: bool = False
+    threads: int | None = None
+    batch: int | None = None
+    workers: int | None = None
+    resume: bool = True
+    quiet: bool = True
+
+
 def infer(
     model: str | os.PathLike[str],
     source: str | os.PathLike[str],
@@ -145,18 +163,45 @@ def infer(
         MissingExtra: the runtime is not installed.
         FolderBusyError: another run is writing there.
     """
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
+    options = InferOptions(
+        layout=layout,
+        folder_name=folder_name,
+        runtime=runtime,
+        devices=devices,
+        provider=provider,
+        provider_options=provider_options,
+        allow_cpu=allow_cpu,
+        threads=threads,
+        batch=batch,
+        workers=workers,
+        resume=resume,
+        quiet=quiet,
+    )
+    return infer_with(model, source, output, options)
+
+
+def infer_with(
+    model: str | os.PathLike[str], source: str | os.PathLike[str], output: str | os.PathLike[str], options: InferOptions
+) -> Summary:
+    """:func:`infer`, with its options as a record."""
+    if options.layout not in LAYOUTS:
+        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {options.layout!r}")
+    if options.workers is not None and options.workers < 1:
+        raise ValueError(f"workers must be at least 1, got {options.workers}")
     sha256 = _sha256_of_model(os.fspath(model))
     with ExitStack() as opened:
-        options = {"provider": provider, "provider_options": provider_options, "allow_cpu": allow_cpu}
-        runtimes = open_on(opened, model, runtime, devices, threads, **options)
-        size = batch_of(runtimes[0], batch)
+        of_device = {
+            "provider": options.provider,
+            "provider_options": options.provider_options,
+            "allow_cpu": options.allow_cpu,
+        }
+        runtimes = open_on(opened, model, options.runtime, options.devices, options.threads, **of_device)
+        size = batch_of(runtimes[0], options.batch)
         feed = find_feed(source, runtimes[0].input)
-        names = dump_names(layout, len(runtimes[0].outputs))
-        folder = folder_for_output(os.path.join(output, folder_name or f"dumpOutput_device{devices[0]}"))
+        names = dump_names(options.layout, len(runtimes[0].outputs))
+        folder = folder_for_output(
+            os.path.join(output, options.folder_name or f"dumpOutput_device{options.devices[0]}")
+        )
         if os.path.realpath(folder) == os.path.realpath(feed.source):
             raise ValueError(f"{folder} has the bins, which are read; choose another folder")
         told = runtimes[0].describe()
@@ -164,10 +209,10 @@ def infer(
             "journal": 1,
             "pspfast": pspfast.__version__,
             "model": sha256,
-            "layout": layout,
+            "layout": options.layout,
             **{key: told.get(key) for key in ("runtime", "version", "provider")},
         }
-        dumps = opened.enter_context(DumpFolder(folder, follows_from, resume=resume))
+        dumps = opened.enter_context(DumpFolder(folder, follows_from, resume=options.resume))
         kept = [fed for fed in feed.pictures if dumps.is_current(fed)]
         skipped = {fed.name for fed in kept}
         left = [fed for fed in feed.pictures if fed.name not in skipped]
@@ -176,24 +221,27 @@ def infer(
         for one in runtimes:
             for _ in range(one.lanes):
                 free.put(one)
-        count = min(workers_for(runtimes) if workers is None else workers, len(jobs) or 1)
+        count = min(workers_for(runtimes) if options.workers is None else options.workers, len(jobs) or 1)
 
         started = time.perf_counter()
         total = len(feed.pictures) + len(feed.failures)
-        progress = opened.enter_context(Progress("pictures", total, already=len(kept), quiet=quiet))
+        progress = opened.enter_context(Progress("pictures", total, already=len(kept), quiet=options.quiet))
         tally = _Tally(progress)
         tally.fail([PictureFailure(*one) for one in feed.failures])
         stopped = ""
         try:
             for _, outcome in parallel.run(
-                lambda: _BatchWorker(feed, runtimes[0], free, dumps, names, size, layout), jobs, count, ahead=_AHEAD
+                lambda: _BatchWorker(feed, runtimes[0], free, dumps, names, size, options.layout),
+                jobs,
+                count,
+                ahead=_AHEAD,
             ):
                 tally.add(outcome)
         except (OutputError, RuntimeFault) as error:
             stopped = str(error)
         seconds = time.perf_counter() - started
         in_order = _in_order(feed, tally.files, {fed.name: dumps.files_of(fed) for fed in kept})
-        if layout == "ais_bench" and not stopped:
+        if options.layout == "ais_bench" and not stopped:
             write_summary(folder, feed, in_order, runtimes, size, seconds, str(model))
         ours = {name for files in in_order.values() for name in files}
         return Summary(

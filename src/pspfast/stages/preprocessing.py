@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from pspfast.datasets import DataSet
 
-__all__ = ["Failure", "Summary", "preprocess"]
+__all__ = ["Failure", "PreprocessOptions", "Summary", "preprocess", "preprocess_with"]
 
 STAGES = ("decode", "letterbox", "write")
 
@@ -107,6 +107,26 @@ class _BinOutcome:
     seconds: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class PreprocessOptions:
+    """How pictures become bins; see :func:`preprocess` for what each means."""
+
+    split: str | os.PathLike[str] | None = None
+    size: tuple[int, int] = ops.DEFAULT_SIZE
+    mean: Sequence[float] = ops.IMAGENET_MEAN
+    std: Sequence[float] = ops.IMAGENET_STD
+    stats: Literal["float16", "exact"] = "float16"
+    pad_value: float = 0.0
+    scale_up: bool = True
+    dtype: Literal["float16", "float32"] = "float16"
+    batch_size: int = 1
+    workers: int | None = None
+    resume: bool = True
+    max_pixels: int = MAX_PIXELS
+    data_set: DataSet = VOC
+    quiet: bool = True
+
+
 def preprocess(
     image_folder: str | os.PathLike[str],
     bin_folder: str | os.PathLike[str],
@@ -161,22 +181,60 @@ def preprocess(
         ...     Path(folder, "bins", "grey.bin").stat().st_size
         1500000
     """
+    options = PreprocessOptions(
+        split=split,
+        size=size,
+        mean=mean,
+        std=std,
+        stats=stats,
+        pad_value=pad_value,
+        scale_up=scale_up,
+        dtype=dtype,
+        batch_size=batch_size,
+        workers=workers,
+        resume=resume,
+        max_pixels=max_pixels,
+        data_set=data_set,
+        quiet=quiet,
+    )
+    return preprocess_with(image_folder, bin_folder, options)
+
+
+def preprocess_with(
+    image_folder: str | os.PathLike[str], bin_folder: str | os.PathLike[str], options: PreprocessOptions
+) -> Summary:
+    """:func:`preprocess`, with its options as a record."""
     started = time.perf_counter()
-    how = parameters(size, mean, std, stats, pad_value, scale_up, dtype, batch_size)
-    workers = parallel.default_workers() if workers is None else workers
+    how = parameters(
+        options.size,
+        options.mean,
+        options.std,
+        options.stats,
+        options.pad_value,
+        options.scale_up,
+        options.dtype,
+        options.batch_size,
+    )
+    workers = parallel.default_workers() if options.workers is None else options.workers
     if not 1 <= workers <= _MOST_WORKERS:
         raise ValueError(f"workers must be 1 to {_MOST_WORKERS}, got {workers}")
     if not os.fspath(image_folder):
         raise ValueError("the folder of pictures has an empty name")
     pspfast.isa()  # a wrong PSPFAST_ISA is told before anything is touched
     source = os.path.abspath(image_folder)
-    names, unusable = _names(source, split, data_set)
-    jobs = _jobs(names, batch_size)
-    preparation = LetterboxSettings(dtype, size, ops.Normalization(mean, std, stats), pad_value, scale_up=scale_up)
-    bin_bytes = batch_size * math.prod(preparation.shape) * np.dtype(dtype).itemsize
+    names, unusable = _names(source, options.split, options.data_set)
+    jobs = _jobs(names, options.batch_size)
+    preparation = LetterboxSettings(
+        options.dtype,
+        options.size,
+        ops.Normalization(options.mean, options.std, options.stats),
+        options.pad_value,
+        scale_up=options.scale_up,
+    )
+    bin_bytes = options.batch_size * math.prod(preparation.shape) * np.dtype(options.dtype).itemsize
 
     folder = folder_for_output(bin_folder)
-    with BinFolder(folder, how, source, resume=resume, data_set=data_set) as bins:
+    with BinFolder(folder, how, source, resume=options.resume, data_set=options.data_set) as bins:
         kept, to_do = [], []
         for job in jobs:
             record = bins.finished.get(job.bin_name)
@@ -188,9 +246,9 @@ def preprocess(
         done = sum(len(record.pictures) for record in kept)
 
         def make_worker() -> _BinWorker:
-            return _BinWorker(source, data_set, bins, preparation, batch_size, max_pixels)
+            return _BinWorker(source, options.data_set, bins, preparation, options.batch_size, options.max_pixels)
 
-        with Progress("pictures", len(names), already=done, quiet=quiet) as progress:
+        with Progress("pictures", len(names), already=done, quiet=options.quiet) as progress:
             tally = _Tally(progress, kept)
             tally.fail(unusable)
             stopped = ""

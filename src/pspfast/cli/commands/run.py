@@ -23,7 +23,7 @@ from pspfast.datasets.sources import data_set_source, picture_source
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.runtimes.engines import RUNTIMES
 from pspfast.stages.model_input import InputOptions
-from pspfast.stages.whole_run import Run, run
+from pspfast.stages.whole_run import Run, RunOptions, run_with
 from pspfast.system import terminal
 from pspfast.system.outputs import check_outputs
 
@@ -136,18 +136,19 @@ def main(
         source = picture_source(images, asked, labels=labels, split=split)
     else:
         source = data_set_source(voc_root or root or "", asked, split)
-    wishes = InputOptions(
+    model_input = InputOptions(
         **{name: options.pop(name) for name in ("size", "mean", "std", "stats", "pad_value", "scale_up", "dtype")}
     )
     with source:
         if checkpoint is not None:
-            size = wishes.size or (500, 500)
+            size = model_input.size or (500, 500)
             model = _exported(checkpoint, output, size, options["batch"], config, trust_checkpoint, quiet=quiet)
         assert model is not None
         if options["report"] and source.is_scored and not quiet:
             _advise_report()
         options["report"] = options["report"] and report_writer()
-        done = run(model, source, output, wishes=wishes, command=sys.argv, quiet=quiet, **options)
+        run_options = RunOptions(wishes=model_input, command=sys.argv, quiet=quiet, **options)
+        done = run_with(model, source, output, run_options)
     return _told(done, json_file, csv_file, quiet=quiet)
 
 

@@ -8,8 +8,9 @@ writes them; ``run.json``, how it went; ``examples``, its worst and best picture
 ``dumps`` and ``masks`` are there if they were asked for; ``masks`` and ``overlays`` alone if there are no labels.
 """
 
+from pspfast.stages.whole_run.options import RunOptions
 from pspfast.stages.whole_run.resuming import LEDGER
-from pspfast.stages.whole_run.running import run
+from pspfast.stages.whole_run.running import run, run_with
 from pspfast.stages.whole_run.summary import Run
 
-__all__ = ["LEDGER", "Run", "run"]
+__all__ = ["LEDGER", "Run", "RunOptions", "run", "run_with"]

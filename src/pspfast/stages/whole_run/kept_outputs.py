@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pspfast.datasets.sources import Item, Source
     from pspfast.formats.bins import PictureRecord
     from pspfast.stages.model_input import ModelInput
+    from pspfast.stages.whole_run.options import RunOptions
 
 __all__ = ["KeptOutputs", "bin_manifest", "open_outputs"]
 
@@ -72,9 +73,7 @@ def open_outputs(
     model_input: ModelInput,
     sha256: str,
     of_runtime: dict[str, Any],
-    keep_bins: bool,
-    keep_masks: bool,
-    resume: bool,
+    options: RunOptions,
     runtime: Runtime,
 ) -> KeptOutputs:
     """Make the folders that were asked for; those with a journal are closed when ``opened`` is.
@@ -83,7 +82,7 @@ def open_outputs(
         ValueError: masks or overlays would replace labels or pictures.
     """
     masks = overlays = bins = dumps = None
-    if keep_masks or not source.is_scored:
+    if options.keep_masks or not source.is_scored:
         masks = str(folder_for_output(folder / "masks"))
     if not source.is_scored:
         overlays = str(folder_for_output(folder / "overlays"))
@@ -91,9 +90,11 @@ def open_outputs(
         for read in (source.picture_folder, source.label_folder):
             if path is not None and read is not None and os.path.exists(read) and os.path.samefile(path, read):
                 raise ValueError(f"{path} has the labels or pictures, which would be replaced; choose another folder")
-    if keep_bins:
+    if options.keep_bins:
         bins = opened.enter_context(
-            BinFolder(folder_for_output(folder / "bins"), model_input.parameters, source.picture_folder, resume=resume)
+            BinFolder(
+                folder_for_output(folder / "bins"), model_input.parameters, source.picture_folder, resume=options.resume
+            )
         )
         follows_from = {
             "journal": 1,
@@ -102,7 +103,9 @@ def open_outputs(
             "layout": "benchmark",
             **of_runtime,
         }
-        dumps = opened.enter_context(DumpFolder(folder_for_output(folder / "dumps"), follows_from, resume=resume))
+        dumps = opened.enter_context(
+            DumpFolder(folder_for_output(folder / "dumps"), follows_from, resume=options.resume)
+        )
     return KeptOutputs(masks, overlays, bins, dumps, tuple(dump_names("benchmark", len(runtime.outputs))))
 
 

@@ -18,12 +18,11 @@ from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from pspfast.datasets.sources import Source
     from pspfast.stages.model_input import ModelInput
+    from pspfast.stages.whole_run.options import RunOptions
     from pspfast.stages.whole_run.summary import Run
 
 __all__ = ["finish_examples", "noted", "run_record"]
@@ -53,13 +52,12 @@ def finish_examples(showcase: Showcase, source: Source, rules: Rules, max_pixels
 
 def run_record(
     finished: Run,
-    command: Sequence[str],
+    options: RunOptions,
     started: str,
     model: str,
     sha256: str,
     model_input: ModelInput,
     source: Source,
-    geometry: str,
     shown: list[list[Any]],
 ) -> dict[str, Any]:
     """``run.json``: how a run went, on what, and with what."""
@@ -68,7 +66,7 @@ def run_record(
         "format": _FORMAT,
         "version": _VERSION,
         "pspfast": pspfast.__version__,
-        "command": list(command),
+        "command": list(options.command),
         "started": started,
         "seconds": finished.seconds,
         "pictures": finished.pictures,
@@ -84,7 +82,7 @@ def run_record(
         "runtime": finished.runtime,
         "data": source.described(),
         "canvas": list(model_input.letterbox.canvas),
-        "geometry": geometry,
+        "geometry": options.geometry,
         "environment": _environment(),
         "examples": {"folder": "examples", "names": shown},
     }

@@ -25,6 +25,7 @@ from pspfast.stages.model_input import InputOptions, check_classes, resolve_inpu
 from pspfast.stages.showcase import Showcase, own_miou
 from pspfast.stages.whole_run.kept_outputs import bin_manifest, open_outputs
 from pspfast.stages.whole_run.monitor import RunMonitor, tell_picture
+from pspfast.stages.whole_run.options import RunOptions
 from pspfast.stages.whole_run.picture_worker import PictureWorker
 from pspfast.stages.whole_run.record import finish_examples, noted, run_record
 from pspfast.stages.whole_run.resuming import LEDGER, PUBLISHED, RECORD, RESULT, ResumeState, follows_from, locked
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from pspfast.pictures.geometry import CropRule
     from pspfast.stages.batching import FinishedPicture
 
-__all__ = ["run"]
+__all__ = ["run", "run_with"]
 
 _AHEAD = 16
 _HASHED_AT_ONCE = 1 << 22
@@ -101,8 +102,32 @@ def run(
         MissingExtra: the runtime is not installed.
         FolderBusyError: another run is writing there.
     """
+    options = RunOptions(
+        wishes=wishes,
+        geometry=geometry,
+        runtime=runtime,
+        devices=devices,
+        provider=provider,
+        provider_options=provider_options,
+        allow_cpu=allow_cpu,
+        threads=threads,
+        batch=batch,
+        workers=workers,
+        keep_bins=keep_bins,
+        keep_masks=keep_masks,
+        report=report,
+        resume=resume,
+        max_pixels=max_pixels,
+        command=command,
+        quiet=quiet,
+    )
+    return run_with(model, source, output, options)
+
+
+def run_with(model: str | os.PathLike[str], source: Source, output: str | os.PathLike[str], options: RunOptions) -> Run:
+    """:func:`run`, with its options as a record."""
     pspfast.isa()  # a wrong PSPFAST_ISA is told before anything is touched
-    workers = parallel.default_workers() if workers is None else workers
+    workers = parallel.default_workers() if options.workers is None else options.workers
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     if not source.items and not source.missing:
@@ -112,22 +137,26 @@ def run(
     started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     data_set = source.data_set
     with ExitStack() as opened:
-        options = {"provider": provider, "provider_options": provider_options, "allow_cpu": allow_cpu}
-        runtimes = open_on(opened, path, runtime, devices, threads, **options)
-        size = batch_of(runtimes[0], batch)
-        model_input = resolve_input(runtimes[0], path, wishes or InputOptions())
+        of_device = {
+            "provider": options.provider,
+            "provider_options": options.provider_options,
+            "allow_cpu": options.allow_cpu,
+        }
+        runtimes = open_on(opened, path, options.runtime, options.devices, options.threads, **of_device)
+        size = batch_of(runtimes[0], options.batch)
+        model_input = resolve_input(runtimes[0], path, options.wishes or InputOptions())
         if source.is_scored:
             check_classes(path, model_input.metadata, data_set)
         elif model_input.metadata is not None and model_input.metadata.classes:
             data_set = _of_model(data_set, model_input.metadata)
             source = replace(source, data_set=data_set)
         rules = Rules(
-            Subject(data_set.classes, data_set.ignore_index, geometry, data_set.name),
+            Subject(data_set.classes, data_set.ignore_index, options.geometry, data_set.name),
             data_set.label_map,
             data_set.reduce_zero_label,
         )
         rules.matrix()
-        if keep_bins and (model_input.of_bins is None or model_input.parameters.get("channels") != "RGB"):
+        if options.keep_bins and (model_input.of_bins is None or model_input.parameters.get("channels") != "RGB"):
             raise ValueError(f"{path} takes pictures that preprocess makes no bins of (--keep-bins)")
 
         folder = folder_for_output(output)
@@ -135,17 +164,15 @@ def run(
         told = runtimes[0].describe()
         of_runtime = {key: told.get(key) for key in ("runtime", "version", "provider")}
         resume_state = ResumeState(folder, source, follows_from(sha256, of_runtime, model_input, rules))
-        earlier = resume_state.earlier() if resume else {}
-        if not resume:
+        earlier = resume_state.earlier() if options.resume else {}
+        if not options.resume:
             resume_state.forget()
         writer = (
             opened.enter_context(LedgerWriter(folder / LEDGER, rules.subject, remember=False))
             if source.is_scored
             else None
         )
-        keep = open_outputs(
-            opened, folder, source, model_input, sha256, of_runtime, keep_bins, keep_masks, resume, runtimes[0]
-        )
+        keep = open_outputs(opened, folder, source, model_input, sha256, of_runtime, options, runtimes[0])
         bin_bytes = 0
         if model_input.of_bins is not None:
             bin_bytes = math.prod(model_input.of_bins.shape) * np.dtype(model_input.of_bins.dtype).itemsize
@@ -168,7 +195,7 @@ def run(
         showcase = Showcase(str(folder / "examples"), rules.num_classes, data_set.mask_palette())
         matrix = rules.matrix()
         total = len(source.items) + len(source.missing)
-        progress = opened.enter_context(Progress("pictures", total, already=len(kept), quiet=quiet))
+        progress = opened.enter_context(Progress("pictures", total, already=len(kept), quiet=options.quiet))
         order = [item.name for item in source.items]
         tally = Tally(order, rules, writer, progress, missing=source.missing, repeated=source.repeated)
         for name, reason in source.missing:
@@ -197,13 +224,13 @@ def run(
         stopped = ""
 
         def make_worker() -> PictureWorker:
-            return PictureWorker(source, model_input, rules, keep, showcase, max_pixels)
+            return PictureWorker(source, model_input, rules, keep, showcase, options.max_pixels)
 
         try:
             if left:
                 count = min(workers + len(lanes), len(left) + len(lanes))
                 for one in _finished_pictures(make_worker, flow, count):
-                    tell_picture(one, tally, progress, records if keep_bins else None)
+                    tell_picture(one, tally, progress, records if options.keep_bins else None)
                     monitor.look()
         except (OutputError, RuntimeFault) as error:
             stopped = str(error)
@@ -226,7 +253,7 @@ def run(
                     with noted(unwritten):
                         write_whole(str(folder / name), text().encode())
                 with noted(unwritten):
-                    shown = finish_examples(showcase, source, rules, max_pixels)
+                    shown = finish_examples(showcase, source, rules, options.max_pixels)
     stages = monitor.stages(seconds)
     made = tally.counted + tally.uncounted - len(kept)
     finished = Run(
@@ -244,17 +271,17 @@ def run(
         limited_by=monitor.limited_by(seconds),
         peak_memory=terminal.peak_memory(),
         runtime=told,
-        report=str(folder / "report" / "index.html") if report and result is not None else "",
+        report=str(folder / "report" / "index.html") if options.report and result is not None else "",
         stopped=stopped,
         unwritten=(),
     )
     if not stopped:
         with noted(unwritten):
-            record = run_record(finished, command, started_at, path, sha256, model_input, source, geometry, shown)
+            record = run_record(finished, options, started_at, path, sha256, model_input, source, shown)
             write_whole(str(folder / RECORD), (json.dumps(record, indent=1) + "\n").encode())
-        if report and finished.report:
+        if options.report and finished.report:
             with noted(unwritten):
-                report([str(folder)], finished.report)
+                options.report([str(folder)], finished.report)
     return replace(finished, unwritten=tuple(unwritten))
 
 
