@@ -752,7 +752,7 @@ class TestCommand:
         model.write_bytes(b"x")
         code = (
             "import sys; from pspfast import run, console; from tests.test_run import ArgMax\n"
-            "import pspfast.stages.inference as i; i.open_runtime = lambda *a, **k: ArgMax(delay=0.1)\n"
+            "import pspfast.stages.device_runtimes as i; i.open_runtime = lambda *a, **k: ArgMax(delay=0.1)\n"
             "sys.argv[0] = 'pspfast'; run.main()"
         )
         arguments = ["--voc-root", str(voc), "--model", str(model), "--output", str(tmp_path / "out"), "--no-report"]

@@ -21,9 +21,10 @@ from pspfast.runtimes.model_facts import metadata_of, shape_of_picture
 from pspfast.runtimes.runtime import Runtime, RuntimeFault
 from pspfast.speed.clocks import Bins, Pictures, Preparation, Times
 from pspfast.speed.tables import WIDEN, Benchmark, latencies
+from pspfast.stages.device_runtimes import batch_of, open_on, workers_for
 from pspfast.stages.dump_layouts import dump_names, write_dumps
 from pspfast.stages.feeding import FeedError, find_feed
-from pspfast.stages.inference import PictureFailure, batch_of, open_on, workers_for
+from pspfast.stages.inference import PictureFailure
 from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError, folder_for_output, stem
 from pspfast.system.terminal import Progress
@@ -71,7 +72,7 @@ def benchmark_pictures(
         dump: folder for the model's outputs, as :func:`pspfast.stages.inference.infer` writes them.
         num_classes: for scores; the model's own, or VOC's, if left out.
         runtime, device, threads, **options: see :func:`pspfast.runtimes.engines.open_runtime`; or what opens a runtime.
-        batch: pictures at once, see :func:`pspfast.stages.inference.batch_of`.
+        batch: pictures at once, see :func:`pspfast.stages.device_runtimes.batch_of`.
         workers: threads of the data path; enough to keep the device busy if left out.
         warmup: batches that are run before and count for nothing.
         quiet: no progress on standard error.

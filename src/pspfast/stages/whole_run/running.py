@@ -20,7 +20,7 @@ from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.runtimes.runtime import Runtime, RuntimeFault
 from pspfast.stages.batching import Flow
 from pspfast.stages.counting import Outcome, Rules, Tally
-from pspfast.stages.inference import batch_of, open_on
+from pspfast.stages.device_runtimes import batch_of, open_on
 from pspfast.stages.model_input import InputOptions, check_classes, resolve_input
 from pspfast.stages.showcase import Showcase, own_miou
 from pspfast.stages.whole_run.kept_outputs import bin_manifest, open_outputs
