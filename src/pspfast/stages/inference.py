@@ -212,9 +212,9 @@ def infer_with(
             **{key: told.get(key) for key in ("runtime", "version", "provider")},
         }
         dumps = opened.enter_context(DumpFolder(folder, follows_from, resume=options.resume))
-        kept = [fed for fed in feed.pictures if dumps.is_current(fed)]
-        skipped = {fed.name for fed in kept}
-        left = [fed for fed in feed.pictures if fed.name not in skipped]
+        kept = [picture for picture in feed.pictures if dumps.is_current(picture)]
+        skipped = {picture.name for picture in kept}
+        left = [picture for picture in feed.pictures if picture.name not in skipped]
         jobs = [tuple(left[start : start + size]) for start in range(0, len(left), size)]
         free: queue.SimpleQueue[Runtime] = queue.SimpleQueue()
         for one in runtimes:
@@ -225,7 +225,7 @@ def infer_with(
         started = time.perf_counter()
         total = len(feed.pictures) + len(feed.failures)
         progress = opened.enter_context(Progress("pictures", total, already=len(kept), quiet=options.quiet))
-        tally = _Tally(progress)
+        tally = _BatchTally(progress)
         tally.fail([PictureFailure(*one) for one in feed.failures])
         stopped = ""
         try:
@@ -239,7 +239,7 @@ def infer_with(
         except (OutputError, RuntimeFault) as error:
             stopped = str(error)
         seconds = time.perf_counter() - started
-        in_order = _in_order(feed, tally.files, {fed.name: dumps.files_of(fed) for fed in kept})
+        in_order = _in_order(feed, tally.files, {picture.name: dumps.files_of(picture) for picture in kept})
         if options.layout == "ais_bench" and not stopped:
             write_summary(folder, feed, in_order, runtimes, size, seconds, str(model))
         ours = {name for files in in_order.values() for name in files}
@@ -288,12 +288,12 @@ class _BatchWorker:
         start = time.perf_counter()
         failures: list[PictureFailure] = []
         ready: list[BinSlot] = []
-        for fed in job:
+        for picture in job:
             try:
-                self._reader.read(fed, self._batch[len(ready)])
-                ready.append(fed)
+                self._reader.read(picture, self._batch[len(ready)])
+                ready.append(picture)
             except FeedError as error:
-                failures.append(PictureFailure(fed.name, str(error)))
+                failures.append(PictureFailure(picture.name, str(error)))
         seconds = {"read": time.perf_counter() - start, "infer": 0.0, "write": 0.0}
         if not ready:
             return _BatchOutcome({}, tuple(failures), seconds)
@@ -306,23 +306,23 @@ class _BatchWorker:
         read_and_run = time.perf_counter()
         seconds["infer"] = read_and_run - start
         done = []
-        for slot, fed in enumerate(ready):
+        for slot, picture in enumerate(ready):
             try:
                 one = write_dumps(
-                    self._dumps.folder, fed.name, self._endings, [output[slot] for output in outputs], self._layout
+                    self._dumps.folder, picture.name, self._endings, [output[slot] for output in outputs], self._layout
                 )
-                done.append((fed, one))
+                done.append((picture, one))
             except OutputError as error:
                 if error.is_lasting:
                     self._dumps.add(done)
                     raise
-                failures.append(PictureFailure(fed.name, str(error)))
+                failures.append(PictureFailure(picture.name, str(error)))
         self._dumps.add(done)
         seconds["write"] = time.perf_counter() - read_and_run
-        return _BatchOutcome({fed.name: list(files) for fed, files in done}, tuple(failures), seconds)
+        return _BatchOutcome({picture.name: list(files) for picture, files in done}, tuple(failures), seconds)
 
 
-class _Tally:
+class _BatchTally:
     """What came of the batches so far, told to the progress display as it comes."""
 
     def __init__(self, progress: Progress) -> None:
@@ -350,7 +350,7 @@ class _Tally:
 def _in_order(feed: Feed, made: dict[str, list[str]], kept: dict[str, list[str]]) -> dict[str, list[str]]:
     """Files by picture, in the feed's order."""
     known = kept | made
-    return {fed.name: known[fed.name] for fed in feed.pictures if fed.name in known}
+    return {picture.name: known[picture.name] for picture in feed.pictures if picture.name in known}
 
 
 def _sha256_of_model(path: str) -> str:

@@ -249,7 +249,7 @@ def preprocess_with(
             return _BinWorker(source, options.data_set, bins, preparation, options.batch_size, options.max_pixels)
 
         with Progress("pictures", len(names), already=done, quiet=options.quiet) as progress:
-            tally = _Tally(progress, kept)
+            tally = _BinTally(progress, kept)
             tally.fail(unusable)
             stopped = ""
             try:
@@ -340,7 +340,7 @@ class _BinWorker:
         return {"decode": taken["read"], "letterbox": taken["letterbox"], "write": written}
 
 
-class _Tally:
+class _BinTally:
     """What came of the bins so far, told to the progress display as it comes."""
 
     def __init__(self, progress: Progress, kept: Sequence[BinRecord]) -> None:

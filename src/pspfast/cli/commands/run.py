@@ -147,7 +147,7 @@ def main(
         if options["report"] and source.is_scored and not quiet:
             _advise_report()
         options["report"] = options["report"] and report_writer()
-        run_options = RunOptions(wishes=model_input, command=sys.argv, quiet=quiet, **options)
+        run_options = RunOptions(input=model_input, command=sys.argv, quiet=quiet, **options)
         done = run_with(model, source, output, run_options)
     return _told(done, json_file, csv_file, quiet=quiet)
 

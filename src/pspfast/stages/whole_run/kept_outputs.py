@@ -41,7 +41,7 @@ class KeptOutputs:
         assert self.bins is not None
         return os.path.join(self.bins.folder, f"{name}.bin")
 
-    def fed(self, name: str) -> BinSlot:
+    def bin_slot(self, name: str) -> BinSlot:
         """The bin as ``pspfast infer`` would list it."""
         path = os.path.abspath(self.bin_path(name))
         found = os.stat(path)
@@ -61,7 +61,7 @@ class KeptOutputs:
             with suppress(OSError):
                 is_whole = os.stat(self.bin_path(item.name)).st_size == bin_bytes
                 is_same = (picture.source_bytes, picture.source_modified_ns) == item.state[:2]
-                return is_whole and is_same and self.dumps.is_current(self.fed(item.name))
+                return is_whole and is_same and self.dumps.is_current(self.bin_slot(item.name))
             return False
         return True
 

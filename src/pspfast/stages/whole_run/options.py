@@ -19,9 +19,9 @@ __all__ = ["RunOptions"]
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a run is to be done; see :func:`pspfast.stages.whole_run.run` for what each means."""
+    """How a run is to be done: the options of :func:`pspfast.stages.whole_run.run`, where ``input`` is ``wishes``."""
 
-    wishes: InputOptions | None = None
+    input: InputOptions | None = None
     geometry: CropRule = "exact"
     runtime: str | Callable[[int], Runtime] = "auto"
     devices: Sequence[int] = (0,)

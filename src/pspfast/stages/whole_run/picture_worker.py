@@ -124,7 +124,7 @@ class PictureWorker:
         item, box = task.item, task.record.geometry
         if self._keep.dumps is not None:
             files = write_dumps(self._keep.dumps.folder, item.name, self._keep.endings, task.outputs, "benchmark")
-            self._keep.dumps.add([(self._keep.fed(item.name), files)])
+            self._keep.dumps.add([(self._keep.bin_slot(item.name), files)])
         try:
             (top, _), (height, _) = box.crop(self._rule)
         except ValueError as error:

@@ -103,7 +103,7 @@ def run(
         FolderBusyError: another run is writing there.
     """
     options = RunOptions(
-        wishes=wishes,
+        input=wishes,
         geometry=geometry,
         runtime=runtime,
         devices=devices,
@@ -144,7 +144,7 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
         }
         runtimes = open_on(opened, path, options.runtime, options.devices, options.threads, **of_device)
         size = batch_of(runtimes[0], options.batch)
-        model_input = resolve_input(runtimes[0], path, options.wishes or InputOptions())
+        model_input = resolve_input(runtimes[0], path, options.input or InputOptions())
         if source.is_scored:
             check_classes(path, model_input.metadata, data_set)
         elif model_input.metadata is not None and model_input.metadata.classes:
