@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pspfast import ConfusionMatrix, Letterbox
-from pspfast.cli.commands.postprocess import postprocess
 from pspfast.formats.ledger import Entry, Ledger, LedgerWriter, Subject, merge, write_ledger
 from pspfast.metrics.class_pairs import NO_CLASS, PairCounter, Pairs
+from pspfast.stages.postprocessing import postprocess
 from pspfast.system.files import OutputError
 
 if TYPE_CHECKING:

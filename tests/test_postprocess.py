@@ -20,10 +20,10 @@ import pytest
 from PIL import Image
 
 from pspfast import ConfusionMatrix, Letterbox
-from pspfast.cli.commands.postprocess import Evaluation, postprocess
 from pspfast.formats.bins import Manifest
 from pspfast.formats.ledger import Ledger
 from pspfast.formats.result import Result
+from pspfast.stages.postprocessing import Evaluation, postprocess
 from pspfast.stages.preprocessing import preprocess
 from pspfast.system.files import write_sparse
 from tests import reference

@@ -27,12 +27,12 @@ from pspfast.datasets.sources import data_set_source, picture_source
 from pspfast.formats.ledger import Ledger
 from pspfast.formats.result import Result
 from pspfast.runtimes.runtime import RuntimeFault
-from pspfast.stages import whole_run as pipeline
 from pspfast.stages.inference import infer
-from pspfast.stages.model_input import Wishes
+from pspfast.stages.model_input import InputOptions
 from pspfast.stages.postprocessing import postprocess
 from pspfast.stages.preprocessing import preprocess
 from pspfast.stages.whole_run import Run, run
+from pspfast.stages.whole_run import running as pipeline
 from pspfast.system.files import OutputError
 from pspfast.system.locks import FolderBusyError
 
@@ -143,7 +143,7 @@ def test_types_of_models(voc: Path, model: Path, tmp_path: Path, dtype: str, lab
 def test_pictures_in_full_precision(voc: Path, model: Path, tmp_path: Path) -> None:
     wanted = by_stages(voc, model, tmp_path / "wanted", lambda _: ArgMax(), stats="exact", dtype="float32")
     with data_set_source(voc) as source:
-        wishes = Wishes(stats="exact", dtype="float32")
+        wishes = InputOptions(stats="exact", dtype="float32")
         run(model, source, tmp_path / "out", runtime=lambda _: ArgMax(), wishes=wishes, keep_bins=True)
     assert (tmp_path / "out/ledger.jsonl").read_bytes() == (wanted / "ledger.jsonl").read_bytes()
     assert files(tmp_path / "out/bins") == files(wanted / "bins")
@@ -572,18 +572,22 @@ class Described(ArgMax):
 @pytest.mark.parametrize(
     ("changes", "wishes", "told"),
     [
-        ({}, Wishes(size=(500, 500)), r"takes pictures of 60x80 .*--size says 500x500"),
-        ({}, Wishes(mean=(1, 2, 3)), r"exported with mean 123.675 116.28 103.53, --mean says 1 2 3"),
-        ({}, Wishes(std=(1, 2, 3)), r"exported with std 58.395 57.12 57.375, --std says 1 2 3"),
-        ({"size": [64, 64]}, Wishes(), r"metadata say 64x64 .*its input is 60x80"),
-        ({"input": "float16"}, Wishes(), r"metadata say float16, its input is float32"),
-        ({"classes": ["a", "b"]}, Wishes(), r"tells 2 classes apart \(a, b\), PASCAL VOC 2012 has 21"),
-        ({"classes": list(VOC.classes[::-1])}, Wishes(), r"has 'tvmonitor' as class 0, PASCAL VOC 2012 as class 20"),
-        ({"classes": [f"c{n}" for n in range(21)]}, Wishes(), r"has the classes c0, c1, c2, .*background"),
+        ({}, InputOptions(size=(500, 500)), r"takes pictures of 60x80 .*--size says 500x500"),
+        ({}, InputOptions(mean=(1, 2, 3)), r"exported with mean 123.675 116.28 103.53, --mean says 1 2 3"),
+        ({}, InputOptions(std=(1, 2, 3)), r"exported with std 58.395 57.12 57.375, --std says 1 2 3"),
+        ({"size": [64, 64]}, InputOptions(), r"metadata say 64x64 .*its input is 60x80"),
+        ({"input": "float16"}, InputOptions(), r"metadata say float16, its input is float32"),
+        ({"classes": ["a", "b"]}, InputOptions(), r"tells 2 classes apart \(a, b\), PASCAL VOC 2012 has 21"),
+        (
+            {"classes": list(VOC.classes[::-1])},
+            InputOptions(),
+            r"has 'tvmonitor' as class 0, PASCAL VOC 2012 as class 20",
+        ),
+        ({"classes": [f"c{n}" for n in range(21)]}, InputOptions(), r"has the classes c0, c1, c2, .*background"),
     ],
 )
 def test_options_that_contradict_the_model(
-    voc: Path, model: Path, tmp_path: Path, changes: dict[str, Any], wishes: Wishes, told: str
+    voc: Path, model: Path, tmp_path: Path, changes: dict[str, Any], wishes: InputOptions, told: str
 ) -> None:
     with data_set_source(voc) as source, pytest.raises(ValueError, match=told):
         run(model, source, tmp_path / "out", runtime=lambda _: Described(**changes), wishes=wishes)
@@ -748,7 +752,7 @@ class TestCommand:
         model.write_bytes(b"x")
         code = (
             "import sys; from pspfast.cli.commands import run; from tests.test_run import ArgMax\n"
-            "import pspfast.stages.inference as i; i.open_runtime = lambda *a, **k: ArgMax(delay=0.1)\n"
+            "import pspfast.stages.device_runtimes as i; i.open_runtime = lambda *a, **k: ArgMax(delay=0.1)\n"
             "sys.argv[0] = 'pspfast'; run.main()"
         )
         arguments = ["--voc-root", str(voc), "--model", str(model), "--output", str(tmp_path / "out"), "--no-report"]

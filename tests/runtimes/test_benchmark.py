@@ -22,7 +22,7 @@ from pspfast.datasets import VOC
 from pspfast.runtimes.runtime import RuntimeFault
 from pspfast.speed.benchmarking import benchmark_bins, benchmark_pictures, benchmark_pure
 from pspfast.speed.data_path import DataPath
-from pspfast.stages import inference
+from pspfast.stages import device_runtimes
 from pspfast.stages.inference import infer
 from pspfast.stages.postprocessing import postprocess
 from pspfast.stages.preprocessing import preprocess
@@ -225,7 +225,7 @@ def test_a_device_that_fails_on_the_way(tmp_path: Path, monkeypatch: pytest.Monk
 
     bins(tmp_path / "bins", 9)
     model = labels_model(tmp_path / "m.onnx")
-    monkeypatch.setattr(inference, "open_runtime", lambda *_, **__: Watched(model, fail))
+    monkeypatch.setattr(device_runtimes, "open_runtime", lambda *_, **__: Watched(model, fail))
     words = ("--model", model, "--input", tmp_path / "bins", "--warmup", 0, "--workers", 1)
     done = command(*words, "--dump", tmp_path / "dump")
     assert done.exit_code == 1 and "stopped: device 0 is lost" in done.output

@@ -27,7 +27,7 @@ from pspfast.formats.ledger import Ledger
 from pspfast.pictures.labels import read_labels
 from pspfast.runtimes.engines import open_runtime
 from pspfast.runtimes.runtime import Runtime, RuntimeFault
-from pspfast.stages import inference
+from pspfast.stages import device_runtimes, dump_layouts
 from pspfast.stages.inference import infer
 from pspfast.stages.postprocessing import postprocess
 from pspfast.stages.preprocessing import preprocess
@@ -315,7 +315,7 @@ def test_a_bin_that_changes_while_others_are_run(
         if calls == 1:
             victim.unlink() if what == "removed" else os.truncate(victim, 100)
 
-    monkeypatch.setattr(inference, "open_runtime", lambda *_, **__: Watched(model, harm))
+    monkeypatch.setattr(device_runtimes, "open_runtime", lambda *_, **__: Watched(model, harm))
     done = command("--model", model, "--input", tmp_path / "bins", "--output", tmp_path, "--workers", 1)
     assert done.exit_code == 1
     assert f"{victim}: " + ("it had 288 bytes" if what == "truncated" else "No such file") in done.output
@@ -332,7 +332,7 @@ def test_a_device_that_fails_on_the_way(tmp_path: Path, monkeypatch: pytest.Monk
             raise RuntimeFault("device 0 is lost")
 
     with monkeypatch.context() as patched:
-        patched.setattr(inference, "open_runtime", lambda *_, **__: Watched(model, fail))
+        patched.setattr(device_runtimes, "open_runtime", lambda *_, **__: Watched(model, fail))
         done = command("--model", model, "--input", tmp_path / "bins", "--output", tmp_path)
     assert done.exit_code == 1
     assert "stopped: device 0 is lost; outputs written so far are whole" in done.output
@@ -352,7 +352,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         write_whole(path, data)
 
     with monkeypatch.context() as patched:
-        patched.setattr(inference, "write_whole", write)
+        patched.setattr(dump_layouts, "write_whole", write)
         done = command("--model", model, "--input", tmp_path / "bins", "--output", tmp_path, "--workers", 1)
     assert done.exit_code == 1
     assert "p06_1.bin: No space left on device" in done.output

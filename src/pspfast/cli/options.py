@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -27,6 +27,7 @@ __all__ = [
     "label_rule_options",
     "pictures_of_split",
     "report_result",
+    "report_writer",
     "result_file_options",
     "workers_option",
 ]
@@ -237,3 +238,18 @@ def pictures_of_split(split: str, sources: Mapping[str, Collection[str]]) -> lis
         if missing:
             raise ValueError(f"{source} lacks {len(missing)} of the pictures in {split}, {missing[0]} among them")
     return names
+
+
+def report_writer() -> Callable[[list[str], str], object] | Literal[False]:
+    """What writes the page of a run (jinja2 is loaded when it is called); ``False`` where jinja2 is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("jinja2") is None:
+        return False
+
+    def write(folders: list[str], path: str) -> None:
+        from pspfast.report.page import write_report
+
+        write_report(folders, path)
+
+    return write

@@ -21,8 +21,10 @@ from pspfast.runtimes.model_facts import metadata_of, shape_of_picture
 from pspfast.runtimes.runtime import Runtime, RuntimeFault
 from pspfast.speed.clocks import Bins, Pictures, Preparation, Times
 from pspfast.speed.tables import WIDEN, Benchmark, latencies
+from pspfast.stages.device_runtimes import batch_of, open_on, workers_for
+from pspfast.stages.dump_layouts import dump_names, write_dumps
 from pspfast.stages.feeding import FeedError, find_feed
-from pspfast.stages.inference import Failure, batch_of, dump_names, open_on, workers_for, write_dumps
+from pspfast.stages.inference import PictureFailure
 from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError, folder_for_output, stem
 from pspfast.system.terminal import Progress
@@ -70,7 +72,7 @@ def benchmark_pictures(
         dump: folder for the model's outputs, as :func:`pspfast.stages.inference.infer` writes them.
         num_classes: for scores; the model's own, or VOC's, if left out.
         runtime, device, threads, **options: see :func:`pspfast.runtimes.engines.open_runtime`; or what opens a runtime.
-        batch: pictures at once, see :func:`pspfast.stages.inference.batch_of`.
+        batch: pictures at once, see :func:`pspfast.stages.device_runtimes.batch_of`.
         workers: threads of the data path; enough to keep the device busy if left out.
         warmup: batches that are run before and count for nothing.
         quiet: no progress on standard error.
@@ -143,7 +145,7 @@ def benchmark_bins(
             _posts(dump, None, one, 0),
             model=os.fspath(model),
             device=device,
-            failures=[Failure(*failure) for failure in feed.failures],
+            failures=[PictureFailure(*failure) for failure in feed.failures],
         )
 
 
@@ -197,7 +199,7 @@ def _posts(dump: str | os.PathLike[str] | None, labels: str | None, runtime: Run
 class _Outcome:
     times: Times
     pictures: int
-    failures: tuple[Failure, ...]
+    failures: tuple[PictureFailure, ...]
 
 
 class _Worker:
@@ -215,14 +217,14 @@ class _Worker:
 
     def __call__(self, job: tuple[str, ...]) -> _Outcome:
         times = Times()
-        failures: list[Failure] = []
+        failures: list[PictureFailure] = []
         ready: list[tuple[str, Letterbox | None]] = []
         start = time.perf_counter()
         for name in job:
             try:
                 ready.append((name, self._source.fill(name, self._batch[len(ready)], times)))
             except (PictureError, FeedError) as error:
-                failures.append(Failure(name, str(error)))
+                failures.append(PictureFailure(name, str(error)))
         if not ready:
             return _Outcome(times, 0, tuple(failures))
         runtime = self._lanes.get()
@@ -238,7 +240,7 @@ class _Worker:
                 try:
                     self._post(name, geometry, [output[slot] for output in outputs])
                 except PictureError as error:
-                    failures.append(Failure(name, str(error)))
+                    failures.append(PictureFailure(name, str(error)))
                 times.post.append(time.perf_counter() - before)
         times.whole.append(time.perf_counter() - start)
         return _Outcome(times, len(ready), tuple(failures))
@@ -314,7 +316,7 @@ class _Run:
         *,
         model: str,
         device: int,
-        failures: Sequence[Failure] = (),
+        failures: Sequence[PictureFailure] = (),
     ) -> Benchmark:
         """Every picture, once."""
         if not names:

@@ -18,7 +18,7 @@ from pspfast.system.machine import cpu_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pspfast.stages.inference import Failure
+    from pspfast.stages.inference import PictureFailure
 
 __all__ = ["WIDEN", "Benchmark", "latencies", "table"]
 
@@ -50,7 +50,7 @@ class Benchmark:
     workers: int
     runtime: dict[str, Any]
     mode: str
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[PictureFailure, ...] = ()
     miou: float | None = None
     stopped: str = ""
 

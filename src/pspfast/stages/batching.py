@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pspfast.runtimes.runtime import Runtime
     from pspfast.stages.counting import Outcome
 
-__all__ = ["Count", "Flow", "Infer", "Prepare", "Told"]
+__all__ = ["Count", "FinishedPicture", "Flow", "Infer", "Prepare"]
 
 
 class _Batch:
@@ -97,7 +97,7 @@ class _Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class FinishedPicture:
     """What came of a picture."""
 
     item: Item
@@ -172,7 +172,7 @@ class Flow:
         batch_to_fill.being_filled += 1
         return Prepare(item, batch_to_fill, batch_to_fill.open.popleft())
 
-    def finish(self, task: Task, done: Done) -> Iterable[Told]:
+    def finish(self, task: Task, done: Done) -> Iterable[FinishedPicture]:
         """Note what a task came to: its result, and seconds by stage."""
         result, seconds = done
         for stage, taken in seconds.items():
@@ -185,20 +185,20 @@ class Flow:
         task.of.left -= 1
         if not task.of.left:
             self._uncounted -= 1
-        return (Told(task.item, task.record, result),)
+        return (FinishedPicture(task.item, task.record, result),)
 
     def is_over(self) -> bool:
         """Whether there are no tasks left to take."""
         under_way = self._filling or self._ready or self._running or self._to_count
         return self._next == len(self._items) and not under_way
 
-    def _prepared(self, task: Prepare, result: PictureRecord | str) -> Iterable[Told]:
+    def _prepared(self, task: Prepare, result: PictureRecord | str) -> Iterable[FinishedPicture]:
         batch = task.batch
         batch.being_filled -= 1
-        told: tuple[Told, ...] = ()
+        told: tuple[FinishedPicture, ...] = ()
         if isinstance(result, str):
             batch.open.append(task.number)  # another picture's
-            told = (Told(task.item, None, self._failed(result)),)
+            told = (FinishedPicture(task.item, None, self._failed(result)),)
         else:
             batch.filled[task.number] = (task.item, result)
         is_last = self._next == len(self._items)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Preparation", "Preparer", "parameters", "written_extents"]
+__all__ = ["LetterboxSettings", "Preparer", "parameters", "written_extents"]
 
 _LARGEST_SIDE = 1 << 16  # of a canvas
 
@@ -72,7 +72,7 @@ def parameters(
 
 
 @dataclass(frozen=True, slots=True)
-class Preparation:
+class LetterboxSettings:
     """How a picture becomes a slot of a batch.
 
     Attributes:
@@ -112,7 +112,7 @@ class Preparer:
         seconds: what reading and decoding (``read``) and letterboxing took since this was last set to zeros.
     """
 
-    def __init__(self, preparation: Preparation, max_pixels: int) -> None:
+    def __init__(self, preparation: LetterboxSettings, max_pixels: int) -> None:
         self._how = preparation
         self.reader = PictureReader(max_pixels)
         self._planes = np.empty((3, *preparation.canvas), np.float32) if preparation.dtype == "uint8" else None

@@ -10,7 +10,7 @@ import numpy as np
 
 from pspfast.pictures import kernels as ops
 from pspfast.runtimes.model_facts import metadata_of, shape_of_picture
-from pspfast.stages.letterboxing import Preparation, parameters
+from pspfast.stages.letterboxing import LetterboxSettings, parameters
 
 if TYPE_CHECKING:
     from typing import Any
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from pspfast.formats.model_metadata import ModelMetadata
     from pspfast.runtimes.runtime import Runtime
 
-__all__ = ["Agreement", "Wishes", "agree", "check_classes"]
+__all__ = ["InputOptions", "ModelInput", "check_classes", "resolve_input"]
 
 Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class InputOptions:
     """What options say about a model's input; ``None`` for what they leave to the model.
 
     Attributes:
@@ -45,23 +45,23 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class ModelInput:
     """What both come to.
 
     Attributes:
         metadata: of the model, if it has any.
-        preparation: of the slots of a batch.
+        letterbox: of the slots of a batch.
         of_bins: of the bins that ``pspfast preprocess`` would write; ``None`` for a model that takes bytes.
         parameters: of these, as they stand in their manifest; for bytes, what decides them.
     """
 
     metadata: ModelMetadata | None
-    preparation: Preparation
-    of_bins: Preparation | None
+    letterbox: LetterboxSettings
+    of_bins: LetterboxSettings | None
     parameters: dict[str, Any]
 
 
-def agree(runtime: Runtime, model: str, wishes: Wishes) -> Agreement:
+def resolve_input(runtime: Runtime, model: str, options: InputOptions) -> ModelInput:
     """Bring both together.
 
     Raises:
@@ -69,53 +69,61 @@ def agree(runtime: Runtime, model: str, wishes: Wishes) -> Agreement:
     """
     metadata, taken = metadata_of(runtime, model), runtime.input
     told = metadata.size if metadata else None
-    shape = shape_of_picture(runtime, told or wishes.size or ops.DEFAULT_SIZE, model)
+    shape = shape_of_picture(runtime, told or options.size or ops.DEFAULT_SIZE, model)
     is_bytes = taken.dtype == "uint8"
     if len(shape) != 3 or shape[2 if is_bytes else 0] != 3 or taken.dtype not in ("float32", "float16", "uint8"):
         raise ValueError(
             f"{model} takes {taken}; pictures are (N, 3, H, W) of float32 or float16, or bytes (N, H, W, 3)"
         )
     canvas = (shape[0], shape[1]) if is_bytes else (shape[1], shape[2])
-    if wishes.size is not None and tuple(wishes.size) != canvas:
+    if options.size is not None and tuple(options.size) != canvas:
         raise ValueError(
-            f"{model} takes pictures of {_size(canvas)} (height x width), --size says {_size(wishes.size)}"
+            f"{model} takes pictures of {_size(canvas)} (height x width), --size says {_size(options.size)}"
         )
     if told is not None and told != canvas:
         raise ValueError(f"{model}: its metadata say {_size(told)} (height x width), its input is {_size(canvas)}")
     if metadata is not None and metadata.input != taken.dtype:
         raise ValueError(f"{model}: its metadata say {metadata.input}, its input is {taken.dtype}")
-    mean = _constant(model, "mean", metadata.mean if metadata else None, wishes.mean, ops.IMAGENET_MEAN)
-    std = _constant(model, "std", metadata.std if metadata else None, wishes.std, ops.IMAGENET_STD)
+    mean = _constant(model, "mean", metadata.mean if metadata else None, options.mean, ops.IMAGENET_MEAN)
+    std = _constant(model, "std", metadata.std if metadata else None, options.std, ops.IMAGENET_STD)
     to_rgb = metadata.to_rgb if metadata else True
     if is_bytes:
-        return _of_bytes(model, metadata, canvas, mean, wishes, to_rgb=to_rgb)
-    dtype = wishes.dtype or "float16"
+        return _of_bytes(model, metadata, canvas, mean, options, to_rgb=to_rgb)
+    dtype = options.dtype or "float16"
     if taken.dtype == "float16" and dtype != "float16":
         raise ValueError(f"{model} takes float16, --dtype says {dtype}")
-    told_parameters = parameters(canvas, mean, std, wishes.stats, wishes.pad_value, wishes.scale_up, dtype, 1)
+    told_parameters = parameters(canvas, mean, std, options.stats, options.pad_value, options.scale_up, dtype, 1)
     if not to_rgb:
         told_parameters["channels"] = "BGR"
-    plain = ops.Normalization(mean, std, wishes.stats)
-    common: dict[str, Any] = {"scale_up": wishes.scale_up, "swap_channels": to_rgb}
-    of_bins = Preparation(dtype, canvas, plain, wishes.pad_value, **common)
+    plain = ops.Normalization(mean, std, options.stats)
+    common: dict[str, Any] = {"scale_up": options.scale_up, "swap_channels": to_rgb}
+    of_bins = LetterboxSettings(dtype, canvas, plain, options.pad_value, **common)
     if dtype == taken.dtype:
-        return Agreement(metadata, of_bins, of_bins, told_parameters)
-    rounded = ops.Normalization(mean, std, wishes.stats, rounded=True)
-    pad = float(np.float16(wishes.pad_value))
-    return Agreement(metadata, Preparation("float32", canvas, rounded, pad, **common), of_bins, told_parameters)
+        return ModelInput(metadata, of_bins, of_bins, told_parameters)
+    rounded = ops.Normalization(mean, std, options.stats, rounded=True)
+    pad = float(np.float16(options.pad_value))
+    return ModelInput(metadata, LetterboxSettings("float32", canvas, rounded, pad, **common), of_bins, told_parameters)
 
 
 def _of_bytes(
-    model: str, metadata: ModelMetadata | None, canvas: tuple[int, int], mean: Triple, wishes: Wishes, *, to_rgb: bool
-) -> Agreement:
-    if wishes.dtype is not None:
-        raise ValueError(f"{model} takes uint8 and normalizes itself, --dtype says {wishes.dtype}")
+    model: str,
+    metadata: ModelMetadata | None,
+    canvas: tuple[int, int],
+    mean: Triple,
+    options: InputOptions,
+    *,
+    to_rgb: bool,
+) -> ModelInput:
+    if options.dtype is not None:
+        raise ValueError(f"{model} takes uint8 and normalizes itself, --dtype says {options.dtype}")
     # What is nearest to the mean becomes nearly zero in the model.
     blue, green, red = (min(255, max(0, round(value))) for value in (mean[::-1] if to_rgb else mean))
     plain = ops.Normalization((0, 0, 0), (1, 1, 1), "exact")
-    preparation = Preparation("uint8", canvas, plain, 0.0, (blue, green, red), wishes.scale_up, swap_channels=False)
-    told = {"size": list(canvas), "dtype": "uint8", "border": [blue, green, red], "scale_up": wishes.scale_up}
-    return Agreement(metadata, preparation, None, told)
+    preparation = LetterboxSettings(
+        "uint8", canvas, plain, 0.0, (blue, green, red), options.scale_up, swap_channels=False
+    )
+    told = {"size": list(canvas), "dtype": "uint8", "border": [blue, green, red], "scale_up": options.scale_up}
+    return ModelInput(metadata, preparation, None, told)
 
 
 def check_classes(model: str, metadata: ModelMetadata | None, data_set: DataSet) -> None:

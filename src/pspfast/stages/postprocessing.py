@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pspfast.datasets import DataSet
     from pspfast.pictures.geometry import CropRule
 
-__all__ = ["Evaluation", "postprocess"]
+__all__ = ["Evaluation", "PostprocessOptions", "postprocess", "postprocess_with"]
 
 # Outcomes are small: workers need not wait for them to be told.
 _AHEAD = 64
@@ -76,7 +76,7 @@ class Evaluation:
         return "; ".join(part for part in parts if part)
 
 
-class _Worker:
+class _ScoringWorker:
     """Counts one picture after the other in its own buffers."""
 
     def __init__(
@@ -146,6 +146,32 @@ class _Worker:
         return mask, kind, pairs
 
 
+@dataclass(frozen=True, slots=True)
+class PostprocessOptions:
+    """How dumps are scored; see :func:`postprocess` for what each means."""
+
+    manifest: str | os.PathLike[str] | None = None
+    info: str | os.PathLike[str] | None = None
+    image_folder: str | os.PathLike[str] | None = None
+    label_folder: str | os.PathLike[str] | None = None
+    split: str | os.PathLike[str] | None = None
+    size: tuple[int, int] | None = None
+    output: int | None = None
+    geometry: CropRule = "exact"
+    data_set: DataSet = VOC
+    whole: bool = False
+    classes: tuple[str, ...] | None = None
+    ignore_index: int | Literal["same"] | None = "same"
+    label_map: Mapping[int, int] | None = None
+    reduce_zero_label: bool | None = None
+    ledger: str | os.PathLike[str] | None = None
+    masks: str | os.PathLike[str] | None = None
+    strict: bool = False
+    workers: int | None = None
+    max_pixels: int = MAX_PIXELS
+    quiet: bool = True
+
+
 def postprocess(
     dump_folder: str | os.PathLike[str],
     *,
@@ -206,38 +232,89 @@ def postprocess(
         ...     found.result.summary()["mIoU"]
         1.0
     """
+    options = PostprocessOptions(
+        manifest=manifest,
+        info=info,
+        image_folder=image_folder,
+        label_folder=label_folder,
+        split=split,
+        size=size,
+        output=output,
+        geometry=geometry,
+        data_set=data_set,
+        whole=whole,
+        classes=classes,
+        ignore_index=ignore_index,
+        label_map=label_map,
+        reduce_zero_label=reduce_zero_label,
+        ledger=ledger,
+        masks=masks,
+        strict=strict,
+        workers=workers,
+        max_pixels=max_pixels,
+        quiet=quiet,
+    )
+    return postprocess_with(dump_folder, options)
+
+
+def postprocess_with(dump_folder: str | os.PathLike[str], options: PostprocessOptions) -> Evaluation:
+    """:func:`postprocess`, with its options as a record."""
     started = time.perf_counter()
     pspfast.isa()  # a wrong PSPFAST_ISA is told before anything is touched
-    if classes is not None:
-        data_set = data_set.with_classes(classes)
+    data_set = options.data_set
+    if options.classes is not None:
+        data_set = data_set.with_classes(options.classes)
     rules = Rules(
         Subject(
             data_set.classes,
-            data_set.ignore_index if ignore_index == "same" else ignore_index,
-            geometry,
+            data_set.ignore_index if options.ignore_index == "same" else options.ignore_index,
+            options.geometry,
             data_set.name,
         ),
-        data_set.label_map if label_map is None else label_map,
-        data_set.reduce_zero_label if reduce_zero_label is None else reduce_zero_label,
+        data_set.label_map if options.label_map is None else options.label_map,
+        data_set.reduce_zero_label if options.reduce_zero_label is None else options.reduce_zero_label,
     )
     rules.matrix()  # rules that contradict each other are told before anything is looked for
-    workers = parallel.default_workers() if workers is None else workers
-    paths = {"manifest": manifest, "info": info, "images": image_folder, "labels": label_folder, "split": split}
+    workers = parallel.default_workers() if options.workers is None else options.workers
+    paths = {
+        "manifest": options.manifest,
+        "info": options.info,
+        "images": options.image_folder,
+        "labels": options.label_folder,
+        "split": options.split,
+    }
     named = {key: os.fspath(path) for key, path in paths.items() if path is not None}
-    pairing = pair(Sources(os.fspath(dump_folder), canvas=size, output=output, data_set=data_set, whole=whole, **named))
-    mask_folder = None if masks is None else _mask_folder(masks, pairing, image_folder)
+    pairing = pair(
+        Sources(
+            os.fspath(dump_folder),
+            canvas=options.size,
+            output=options.output,
+            data_set=data_set,
+            whole=options.whole,
+            **named,
+        )
+    )
+    mask_folder = None if options.masks is None else _mask_folder(options.masks, pairing, options.image_folder)
 
     with ExitStack() as open_files:
-        writer = open_files.enter_context(LedgerWriter(ledger, rules.subject)) if ledger is not None else None
+        writer = (
+            open_files.enter_context(LedgerWriter(options.ledger, rules.subject))
+            if options.ledger is not None
+            else None
+        )
         known = dict(writer.entries) if writer is not None else None
 
-        def make_worker() -> _Worker:
-            return _Worker(pairing.canvas, rules, data_set.mask_palette(), mask_folder, max_pixels, known)
+        def make_worker() -> _ScoringWorker:
+            return _ScoringWorker(
+                pairing.canvas, rules, data_set.mask_palette(), mask_folder, options.max_pixels, known
+            )
 
         total = len(pairing.pictures) + len(pairing.missing)
-        progress = open_files.enter_context(Progress("pictures", total, quiet=quiet))
+        progress = open_files.enter_context(Progress("pictures", total, quiet=options.quiet))
         order = [picture.name for picture in pairing.pictures]
-        tally = Tally(order, rules, writer, progress, strict=strict, missing=pairing.missing, repeated=pairing.repeated)
+        tally = Tally(
+            order, rules, writer, progress, strict=options.strict, missing=pairing.missing, repeated=pairing.repeated
+        )
         for name in pairing.strays:
             tally.fault(name, f"of no picture in {pairing.asked_by}")
         if not tally.stopped:

@@ -20,7 +20,7 @@ from pspfast.datasets.names import Failure, names_of_split, names_to_use
 from pspfast.formats.bins import BinFolder, BinRecord, Manifest, PictureRecord
 from pspfast.pictures import kernels as ops
 from pspfast.pictures.reader import MAX_PIXELS, PictureError
-from pspfast.stages.letterboxing import Preparation, Preparer, parameters, written_extents
+from pspfast.stages.letterboxing import LetterboxSettings, Preparer, parameters, written_extents
 from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError, folder_for_output, stem, write_sparse
 from pspfast.system.machine import peak_memory
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from pspfast.datasets import DataSet
 
-__all__ = ["Failure", "Summary", "preprocess"]
+__all__ = ["Failure", "PreprocessOptions", "Summary", "preprocess", "preprocess_with"]
 
 STAGES = ("decode", "letterbox", "write")
 
@@ -100,11 +100,31 @@ class _Job:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class _BinOutcome:
     record: BinRecord
     failures: tuple[Failure, ...]
     bytes_written: int
     seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessOptions:
+    """How pictures become bins; see :func:`preprocess` for what each means."""
+
+    split: str | os.PathLike[str] | None = None
+    size: tuple[int, int] = ops.DEFAULT_SIZE
+    mean: Sequence[float] = ops.IMAGENET_MEAN
+    std: Sequence[float] = ops.IMAGENET_STD
+    stats: Literal["float16", "exact"] = "float16"
+    pad_value: float = 0.0
+    scale_up: bool = True
+    dtype: Literal["float16", "float32"] = "float16"
+    batch_size: int = 1
+    workers: int | None = None
+    resume: bool = True
+    max_pixels: int = MAX_PIXELS
+    data_set: DataSet = VOC
+    quiet: bool = True
 
 
 def preprocess(
@@ -161,22 +181,60 @@ def preprocess(
         ...     Path(folder, "bins", "grey.bin").stat().st_size
         1500000
     """
+    options = PreprocessOptions(
+        split=split,
+        size=size,
+        mean=mean,
+        std=std,
+        stats=stats,
+        pad_value=pad_value,
+        scale_up=scale_up,
+        dtype=dtype,
+        batch_size=batch_size,
+        workers=workers,
+        resume=resume,
+        max_pixels=max_pixels,
+        data_set=data_set,
+        quiet=quiet,
+    )
+    return preprocess_with(image_folder, bin_folder, options)
+
+
+def preprocess_with(
+    image_folder: str | os.PathLike[str], bin_folder: str | os.PathLike[str], options: PreprocessOptions
+) -> Summary:
+    """:func:`preprocess`, with its options as a record."""
     started = time.perf_counter()
-    how = parameters(size, mean, std, stats, pad_value, scale_up, dtype, batch_size)
-    workers = parallel.default_workers() if workers is None else workers
+    how = parameters(
+        options.size,
+        options.mean,
+        options.std,
+        options.stats,
+        options.pad_value,
+        options.scale_up,
+        options.dtype,
+        options.batch_size,
+    )
+    workers = parallel.default_workers() if options.workers is None else options.workers
     if not 1 <= workers <= _MOST_WORKERS:
         raise ValueError(f"workers must be 1 to {_MOST_WORKERS}, got {workers}")
     if not os.fspath(image_folder):
         raise ValueError("the folder of pictures has an empty name")
     pspfast.isa()  # a wrong PSPFAST_ISA is told before anything is touched
     source = os.path.abspath(image_folder)
-    names, unusable = _names(source, split, data_set)
-    jobs = _jobs(names, batch_size)
-    preparation = Preparation(dtype, size, ops.Normalization(mean, std, stats), pad_value, scale_up=scale_up)
-    bin_bytes = batch_size * math.prod(preparation.shape) * np.dtype(dtype).itemsize
+    names, unusable = _names(source, options.split, options.data_set)
+    jobs = _jobs(names, options.batch_size)
+    preparation = LetterboxSettings(
+        options.dtype,
+        options.size,
+        ops.Normalization(options.mean, options.std, options.stats),
+        options.pad_value,
+        scale_up=options.scale_up,
+    )
+    bin_bytes = options.batch_size * math.prod(preparation.shape) * np.dtype(options.dtype).itemsize
 
     folder = folder_for_output(bin_folder)
-    with BinFolder(folder, how, source, resume=resume, data_set=data_set) as bins:
+    with BinFolder(folder, how, source, resume=options.resume, data_set=options.data_set) as bins:
         kept, to_do = [], []
         for job in jobs:
             record = bins.finished.get(job.bin_name)
@@ -187,11 +245,11 @@ def preprocess(
         bins.begin(kept)
         done = sum(len(record.pictures) for record in kept)
 
-        def make_worker() -> _Worker:
-            return _Worker(source, data_set, bins, preparation, batch_size, max_pixels)
+        def make_worker() -> _BinWorker:
+            return _BinWorker(source, options.data_set, bins, preparation, options.batch_size, options.max_pixels)
 
-        with Progress("pictures", len(names), already=done, quiet=quiet) as progress:
-            tally = _Tally(progress, kept)
+        with Progress("pictures", len(names), already=done, quiet=options.quiet) as progress:
+            tally = _BinTally(progress, kept)
             tally.fail(unusable)
             stopped = ""
             try:
@@ -221,7 +279,7 @@ def preprocess(
     )
 
 
-class _Worker:
+class _BinWorker:
     """Makes one bin after the other in its own buffers."""
 
     def __init__(
@@ -229,7 +287,7 @@ class _Worker:
         source: str,
         data_set: DataSet,
         bins: BinFolder,
-        preparation: Preparation,
+        preparation: LetterboxSettings,
         batch_size: int,
         max_pixels: int,
     ) -> None:
@@ -239,7 +297,7 @@ class _Worker:
         self._padding_is_zero = not any(self._batch.dtype.type(preparation.pad_value).tobytes())
         self._preparer = Preparer(preparation, max_pixels)
 
-    def __call__(self, job: _Job) -> _Outcome:
+    def __call__(self, job: _Job) -> _BinOutcome:
         records: list[PictureRecord] = []
         failures = []
         self._preparer.seconds = {"read": 0.0, "letterbox": 0.0}
@@ -253,7 +311,7 @@ class _Worker:
         record = BinRecord(job.bin_name, tuple(records))
         if not records:
             self._bins.discard(job.bin_name)
-            return _Outcome(record, tuple(failures), 0, self._seconds(0.0))
+            return _BinOutcome(record, tuple(failures), 0, self._seconds(0.0))
 
         before = time.perf_counter()
         try:
@@ -262,10 +320,10 @@ class _Worker:
             if error.is_lasting:
                 raise
             failures += [Failure(picture.name, str(error)) for picture in records]
-            return _Outcome(BinRecord(job.bin_name, ()), tuple(failures), 0, self._seconds(0.0))
+            return _BinOutcome(BinRecord(job.bin_name, ()), tuple(failures), 0, self._seconds(0.0))
         self._bins.add(record)
         written = time.perf_counter() - before
-        return _Outcome(record, tuple(failures), self._batch.nbytes, self._seconds(written))
+        return _BinOutcome(record, tuple(failures), self._batch.nbytes, self._seconds(written))
 
     def _extents(self, records: Sequence[PictureRecord]) -> list[tuple[int, int]]:
         slots, channels, height, width = self._batch.shape
@@ -282,7 +340,7 @@ class _Worker:
         return {"decode": taken["read"], "letterbox": taken["letterbox"], "write": written}
 
 
-class _Tally:
+class _BinTally:
     """What came of the bins so far, told to the progress display as it comes."""
 
     def __init__(self, progress: Progress, kept: Sequence[BinRecord]) -> None:
@@ -297,7 +355,7 @@ class _Tally:
             self._progress.say(failure.reason)
         self.failures += failures
 
-    def add(self, outcome: _Outcome) -> None:
+    def add(self, outcome: _BinOutcome) -> None:
         if outcome.record.pictures:
             self.records[outcome.record.name] = outcome.record
         self.fail(outcome.failures)

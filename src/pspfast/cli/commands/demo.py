@@ -15,6 +15,7 @@ import click
 import numpy as np
 
 from pspfast.cli import console
+from pspfast.cli.options import report_writer
 from pspfast.datasets import VOC, places
 from pspfast.datasets.demo import CANVAS
 from pspfast.datasets.demo.scenes import TRAINING, write_scenes
@@ -80,7 +81,16 @@ def main(output: str, pictures: int, quiet: bool) -> int:
     write_whole(os.fspath(model), resources.files("pspfast.datasets.demo").joinpath(MODEL).read_bytes())
     step("all at once: read, letterbox, infer, count")
     with data_set_source(voc) as source:
-        done = run(model, source, folder / "run", batch=_BATCH, keep_masks=True, resume=False, command=sys.argv)
+        done = run(
+            model,
+            source,
+            folder / "run",
+            batch=_BATCH,
+            keep_masks=True,
+            resume=False,
+            command=sys.argv,
+            report=report_writer(),
+        )
     wrong = [done.stopped, *(f"{name}: {what}" for name, what in (*done.failed, *done.remarks)), *done.unwritten]
     for line in filter(None, wrong):
         terminal.tell(line)

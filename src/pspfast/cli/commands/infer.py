@@ -10,7 +10,8 @@ from pspfast.cli import console
 from pspfast.cli.options import json_option
 from pspfast.runtimes.engines import RUNTIMES
 from pspfast.runtimes.onnx import PROVIDERS
-from pspfast.stages.inference import LAYOUTS, infer
+from pspfast.stages.dump_layouts import LAYOUTS
+from pspfast.stages.inference import InferOptions, infer_with
 from pspfast.system import terminal
 from pspfast.system.files import write_json
 from pspfast.system.outputs import check_outputs
@@ -18,7 +19,8 @@ from pspfast.system.outputs import check_outputs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pspfast.stages.inference import Layout, Summary
+    from pspfast.stages.dump_layouts import Layout
+    from pspfast.stages.inference import Summary
 
 __all__ = ["main", "runtime_options"]
 
@@ -99,7 +101,7 @@ def main(
     1 some pictures failed, or the disk or a device did, 2 usage, 3 the runtime is not installed.
     """
     check_outputs([json_file], [model, source])
-    summary = infer(model, source, output, layout=layout, quiet=quiet, **options)
+    summary = infer_with(model, source, output, InferOptions(layout=layout, quiet=quiet, **options))
     if json_file is not None:
         write_json(json_file, summary)
     return _told(summary, quiet=quiet)

@@ -21,7 +21,7 @@ from pspfast.cli.options import (
 )
 from pspfast.datasets import places
 from pspfast.pictures.reader import MAX_PIXELS
-from pspfast.stages.postprocessing import Evaluation, postprocess
+from pspfast.stages.postprocessing import PostprocessOptions, postprocess_with
 from pspfast.system import terminal
 from pspfast.system.outputs import check_outputs
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from pspfast.datasets import DataSet
 
-__all__ = ["Evaluation", "main", "postprocess"]
+__all__ = ["main"]
 
 _MOST_TOLD = 20  # of the faults of one kind; --json has all
 
@@ -111,8 +111,7 @@ def main(
         ann_dir, split, classes = ann_dir or at.labels, at.split, classes or at.classes
         whole = split is None
     size = (net_input_height or net_input_width or 500, net_input_width or net_input_height or 500)
-    found = postprocess(
-        bin_data_path,
+    asked = PostprocessOptions(
         info=test_annotation,
         image_folder=img_dir,
         label_folder=ann_dir,
@@ -124,6 +123,7 @@ def main(
         quiet=quiet,
         **options,
     )
+    found = postprocess_with(bin_data_path, asked)
     _tell_all("wrong", found.faults)
     _tell_all("dumps that nobody asked for", found.strays)
     if found.stopped:

@@ -13,13 +13,13 @@ from pspfast.datasets import places
 from pspfast.formats.bins import MANIFEST
 from pspfast.pictures import kernels as ops
 from pspfast.pictures.reader import MAX_PIXELS
+from pspfast.stages.preprocessing import PreprocessOptions, preprocess_with
 from pspfast.system import terminal
 from pspfast.system.files import write_json
 from pspfast.system.outputs import check_outputs
 
 if TYPE_CHECKING:
     from pspfast.datasets import DataSet
-from pspfast.stages.preprocessing import preprocess
 
 __all__ = ["main"]
 
@@ -97,7 +97,8 @@ def main(
     check_outputs([json_file], [] if split is None else [split])
     if image_folder_path is None:
         raise ValueError("where are the pictures? Give --image-folder-path, or --root with the folder of the data set")
-    summary = preprocess(image_folder_path, bin_folder_path, split, data_set=data_set, quiet=quiet, **options)
+    asked = PreprocessOptions(split, data_set=data_set, quiet=quiet, **options)
+    summary = preprocess_with(image_folder_path, bin_folder_path, asked)
     if not quiet:
         terminal.report(
             f"{summary}\n{os.path.join(bin_folder_path, MANIFEST)}" if not summary.stopped else str(summary)

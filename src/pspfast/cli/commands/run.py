@@ -11,12 +11,19 @@ import click
 
 from pspfast.cli import console
 from pspfast.cli.commands.infer import runtime_options
-from pspfast.cli.options import class_options, data_set_as_asked, data_set_options, report_result, result_file_options
+from pspfast.cli.options import (
+    class_options,
+    data_set_as_asked,
+    data_set_options,
+    report_result,
+    report_writer,
+    result_file_options,
+)
 from pspfast.datasets.sources import data_set_source, picture_source
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.runtimes.engines import RUNTIMES
-from pspfast.stages.model_input import Wishes
-from pspfast.stages.whole_run import Run, run
+from pspfast.stages.model_input import InputOptions
+from pspfast.stages.whole_run import Run, RunOptions, run_with
 from pspfast.system import terminal
 from pspfast.system.outputs import check_outputs
 
@@ -129,17 +136,19 @@ def main(
         source = picture_source(images, asked, labels=labels, split=split)
     else:
         source = data_set_source(voc_root or root or "", asked, split)
-    wishes = Wishes(
+    model_input = InputOptions(
         **{name: options.pop(name) for name in ("size", "mean", "std", "stats", "pad_value", "scale_up", "dtype")}
     )
     with source:
         if checkpoint is not None:
-            size = wishes.size or (500, 500)
+            size = model_input.size or (500, 500)
             model = _exported(checkpoint, output, size, options["batch"], config, trust_checkpoint, quiet=quiet)
         assert model is not None
         if options["report"] and source.is_scored and not quiet:
             _advise_report()
-        done = run(model, source, output, wishes=wishes, command=sys.argv, quiet=quiet, **options)
+        options["report"] = options["report"] and report_writer()
+        run_options = RunOptions(input=model_input, command=sys.argv, quiet=quiet, **options)
+        done = run_with(model, source, output, run_options)
     return _told(done, json_file, csv_file, quiet=quiet)
 
 

@@ -1,0 +1,307 @@
+"""The course of a run: open, resume, do every picture, and write what came of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+import pspfast
+from pspfast.formats.ledger import LedgerWriter, Subject
+from pspfast.pictures.reader import MAX_PIXELS
+from pspfast.runtimes.runtime import Runtime, RuntimeFault
+from pspfast.stages.batching import Flow
+from pspfast.stages.counting import Outcome, Rules, Tally
+from pspfast.stages.device_runtimes import batch_of, open_on
+from pspfast.stages.model_input import InputOptions, check_classes, resolve_input
+from pspfast.stages.showcase import Showcase, own_miou
+from pspfast.stages.whole_run.kept_outputs import bin_manifest, open_outputs
+from pspfast.stages.whole_run.monitor import RunMonitor, tell_picture
+from pspfast.stages.whole_run.options import RunOptions
+from pspfast.stages.whole_run.picture_worker import PictureWorker
+from pspfast.stages.whole_run.record import finish_examples, noted, run_record
+from pspfast.stages.whole_run.resuming import LEDGER, PUBLISHED, RECORD, RESULT, ResumeState, follows_from, locked
+from pspfast.stages.whole_run.summary import Run
+from pspfast.system import threads as parallel
+from pspfast.system.digests import sha256_of
+from pspfast.system.files import OutputError, folder_for_output, write_whole
+from pspfast.system.machine import peak_memory
+from pspfast.system.terminal import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from pspfast.datasets import DataSet
+    from pspfast.datasets.sources import Source
+    from pspfast.formats.bins import PictureRecord
+    from pspfast.formats.model_metadata import ModelMetadata
+    from pspfast.formats.result import Result
+    from pspfast.pictures.geometry import CropRule
+    from pspfast.stages.batching import FinishedPicture
+
+__all__ = ["run", "run_with"]
+
+_AHEAD = 16
+
+
+def run(
+    model: str | os.PathLike[str],
+    source: Source,
+    output: str | os.PathLike[str],
+    *,
+    wishes: InputOptions | None = None,
+    geometry: CropRule = "exact",
+    runtime: str | Callable[[int], Runtime] = "auto",
+    devices: Sequence[int] = (0,),
+    provider: str | None = None,
+    provider_options: Mapping[str, str] | None = None,
+    allow_cpu: bool = False,
+    threads: int | None = None,
+    batch: int | None = None,
+    workers: int | None = None,
+    keep_bins: bool = False,
+    keep_masks: bool = False,
+    report: Callable[[list[str], str], object] | Literal[False] = False,
+    resume: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    command: Sequence[str] = (),
+    quiet: bool = True,
+) -> Run:
+    """Run a model over pictures and score what it says, with nothing written in between.
+
+    Args:
+        model: the file.
+        source: the pictures, see :mod:`pspfast.datasets.sources`.
+        output: folder for what the run leaves; made if need be.
+        wishes: about the model's input, which its file knows best.
+        geometry: ``"exact"``, or ``"reference"`` for the published script's crop.
+        runtime, devices, provider, provider_options, allow_cpu, threads, batch: see
+            :func:`pspfast.stages.inference.infer`.
+        workers: threads that read, letterbox and count while the model runs; the CPUs this process may use if left out.
+        keep_bins: also write what ``pspfast preprocess`` and ``pspfast infer`` would, into ``bins`` and ``dumps``.
+        keep_masks: also write what ``pspfast postprocess --save-masks`` would, into ``masks``.
+        report: writes the page of a list of run folders to a path, as :func:`pspfast.report.page.write_report` does; no
+            page if left out.
+        resume: go on with what an earlier run left in ``output``.
+        max_pixels: larger pictures are refused.
+        command: how the run was called, for its record.
+        quiet: no progress on standard error.
+
+    Raises:
+        OSError: something cannot be read, or the output folder not be made.
+        ValueError: options, model, pictures or an earlier run in the folder that do not go together.
+        RuntimeFault: a device or model that cannot be used. While pictures are run, it is ``stopped`` that says so.
+        MissingExtra: the runtime is not installed.
+        FolderBusyError: another run is writing there.
+    """
+    options = RunOptions(
+        input=wishes,
+        geometry=geometry,
+        runtime=runtime,
+        devices=devices,
+        provider=provider,
+        provider_options=provider_options,
+        allow_cpu=allow_cpu,
+        threads=threads,
+        batch=batch,
+        workers=workers,
+        keep_bins=keep_bins,
+        keep_masks=keep_masks,
+        report=report,
+        resume=resume,
+        max_pixels=max_pixels,
+        command=command,
+        quiet=quiet,
+    )
+    return run_with(model, source, output, options)
+
+
+def run_with(model: str | os.PathLike[str], source: Source, output: str | os.PathLike[str], options: RunOptions) -> Run:
+    """:func:`run`, with its options as a record."""
+    pspfast.isa()  # a wrong PSPFAST_ISA is told before anything is touched
+    workers = parallel.default_workers() if options.workers is None else options.workers
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    if not source.items and not source.missing:
+        raise ValueError(f"{source.root}: no pictures")
+    path = os.fspath(model)
+    sha256 = sha256_of(path)
+    started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    data_set = source.data_set
+    with ExitStack() as opened:
+        of_device = {
+            "provider": options.provider,
+            "provider_options": options.provider_options,
+            "allow_cpu": options.allow_cpu,
+        }
+        runtimes = open_on(opened, path, options.runtime, options.devices, options.threads, **of_device)
+        size = batch_of(runtimes[0], options.batch)
+        model_input = resolve_input(runtimes[0], path, options.input or InputOptions())
+        if source.is_scored:
+            check_classes(path, model_input.metadata, data_set)
+        elif model_input.metadata is not None and model_input.metadata.classes:
+            data_set = _of_model(data_set, model_input.metadata)
+            source = replace(source, data_set=data_set)
+        rules = Rules(
+            Subject(data_set.classes, data_set.ignore_index, options.geometry, data_set.name),
+            data_set.label_map,
+            data_set.reduce_zero_label,
+        )
+        rules.matrix()
+        if options.keep_bins and (model_input.of_bins is None or model_input.parameters.get("channels") != "RGB"):
+            raise ValueError(f"{path} takes pictures that preprocess makes no bins of (--keep-bins)")
+
+        folder = folder_for_output(output)
+        opened.enter_context(locked(folder))
+        told = runtimes[0].describe()
+        of_runtime = {key: told.get(key) for key in ("runtime", "version", "provider")}
+        resume_state = ResumeState(folder, source, follows_from(sha256, of_runtime, model_input, rules))
+        earlier = resume_state.earlier() if options.resume else {}
+        if not options.resume:
+            resume_state.forget()
+        writer = (
+            opened.enter_context(LedgerWriter(folder / LEDGER, rules.subject, remember=False))
+            if source.is_scored
+            else None
+        )
+        keep = open_outputs(opened, folder, source, model_input, sha256, of_runtime, options, runtimes[0])
+        bin_bytes = 0
+        if model_input.of_bins is not None:
+            bin_bytes = math.prod(model_input.of_bins.shape) * np.dtype(model_input.of_bins.dtype).itemsize
+
+        known = writer.entries if writer is not None else {}
+        kept = {
+            item.name
+            for item in source.items
+            if earlier.get(item.name) == resume_state.state(item)
+            and (writer is None or item.name in known)
+            and keep.has(item, bin_bytes)
+        }
+        if writer is not None:
+            writer.retain(kept)
+            known = writer.entries
+        resume_state.begin(stale=len(kept) < len(source.items))
+        if keep.bins is not None:
+            keep.bins.begin([keep.bins.finished[f"{one.name}.bin"] for one in source.items if one.name in kept])
+
+        showcase = Showcase(str(folder / "examples"), rules.num_classes, data_set.mask_palette())
+        matrix = rules.matrix()
+        total = len(source.items) + len(source.missing)
+        progress = opened.enter_context(Progress("pictures", total, already=len(kept), quiet=options.quiet))
+        order = [item.name for item in source.items]
+        tally = Tally(order, rules, writer, progress, missing=source.missing, repeated=source.repeated)
+        for name, reason in source.missing:
+            progress.say(f"{name}: {reason}")
+        for item in source.items:
+            if item.name in kept:
+                tally.keep(item.name, known.get(item.name))
+                if writer is not None:
+                    showcase.consider(item.name, own_miou(known[item.name].pairs, matrix))
+
+        known.clear()  # of a large data set, hundreds of megabytes
+        left = [item for item in source.items if item.name not in kept]
+        lanes = [one for one in runtimes for _ in range(one.lanes)]
+        flow = Flow(
+            left,
+            lanes,
+            size,
+            model_input.letterbox.shape,
+            model_input.letterbox.dtype,
+            workers,
+            lambda reason: Outcome(None, "", reason),
+        )
+        records: dict[str, PictureRecord] = {}
+        started = time.perf_counter()
+        monitor = RunMonitor(flow, tally, progress, len(lanes), workers, started, is_scored=source.is_scored)
+        stopped = ""
+
+        def make_worker() -> PictureWorker:
+            return PictureWorker(source, model_input, rules, keep, showcase, options.max_pixels)
+
+        try:
+            if left:
+                count = min(workers + len(lanes), len(left) + len(lanes))
+                for one in _finished_pictures(make_worker, flow, count):
+                    tell_picture(one, tally, progress, records if options.keep_bins else None)
+                    monitor.look()
+        except (OutputError, RuntimeFault) as error:
+            stopped = str(error)
+        except MemoryError as error:
+            stopped = f"not enough memory ({error}); a smaller --batch or fewer --workers need less"
+        except Exception as error:  # whatever it is: what was counted is in the ledger, and that is worth telling
+            stopped = _died(error)
+        seconds = time.perf_counter() - started
+
+        unwritten: list[str] = []
+        result: Result | None = None
+        shown: list[list[Any]] = []
+        if not stopped:
+            with noted(unwritten):
+                if keep.bins is not None:
+                    keep.bins.finish(bin_manifest(source, model_input, records, keep, kept, tally))
+            if source.is_scored and tally.counted:
+                result = rules.result(tally)
+                for name, text in ((RESULT, result.to_json), (PUBLISHED, result.published)):
+                    with noted(unwritten):
+                        write_whole(str(folder / name), text().encode())
+                with noted(unwritten):
+                    shown = finish_examples(showcase, source, rules, options.max_pixels)
+    stages = monitor.stages(seconds)
+    made = tally.counted + tally.uncounted - len(kept)
+    finished = Run(
+        output=str(folder),
+        result=result,
+        pictures=made + len(kept),
+        kept=len(kept),
+        failed=tally.left_out,
+        remarks=tally.remarks,
+        seconds=seconds,
+        pictures_per_second=made / seconds if made else 0.0,
+        batch=size,
+        workers=workers,
+        stages=stages,
+        limited_by=monitor.limited_by(seconds),
+        peak_memory=peak_memory(),
+        runtime=told,
+        report=str(folder / "report" / "index.html") if options.report and result is not None else "",
+        stopped=stopped,
+        unwritten=(),
+    )
+    if not stopped:
+        with noted(unwritten):
+            record = run_record(finished, options, started_at, path, sha256, model_input, source, shown)
+            write_whole(str(folder / RECORD), (json.dumps(record, indent=1) + "\n").encode())
+        if options.report and finished.report:
+            with noted(unwritten):
+                options.report([str(folder)], finished.report)
+    return replace(finished, unwritten=tuple(unwritten))
+
+
+def _finished_pictures(make_worker: Callable[[], PictureWorker], flow: Flow, threads: int) -> Iterator[FinishedPicture]:
+    plan: parallel.Plan[Any, Any, FinishedPicture] = flow
+    return parallel.run_plan(make_worker, plan, threads, ahead=_AHEAD)
+
+
+def _of_model(data_set: DataSet, metadata: ModelMetadata) -> DataSet:
+    """What a model's own classes are, where no labels say what they must be."""
+    named = data_set.with_classes(metadata.classes)
+    if len(metadata.palette) == len(metadata.classes):
+        named = replace(named, palette=bytes(value for colour in metadata.palette for value in colour))
+    return named
+
+
+def _died(error: Exception) -> str:
+    """An error that nobody foresaw, in a line."""
+    at = ""
+    frames = error.__traceback__
+    while frames is not None:
+        at = f"{os.path.basename(frames.tb_frame.f_code.co_filename)}, line {frames.tb_lineno}"
+        frames = frames.tb_next
+    return f"a worker died of {type(error).__name__}: {error} ({at}); please report this"
