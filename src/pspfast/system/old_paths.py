@@ -42,6 +42,9 @@ MOVED: dict[str, tuple[str, ...]] = {
 }
 """Old path -> the modules that have its names now; none for a folder that only held others."""
 
+RENAMED = {"inference.Failure": "PictureFailure"}
+"""Name on an old path -> what it is called now."""
+
 _PREFIX = "pspfast."
 
 
@@ -60,10 +63,11 @@ class _Loader:
             warnings.warn(told, DeprecationWarning, stacklevel=2)
 
         def get(name: str) -> Any:
+            now = RENAMED.get(f"{old}.{name}", name)
             for home in homes if not name.startswith("__") else ():
                 found = import_module(home)
-                if hasattr(found, name):
-                    return getattr(found, name)
+                if hasattr(found, now):
+                    return getattr(found, now)
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
         module.__getattr__ = get  # type: ignore[method-assign]
