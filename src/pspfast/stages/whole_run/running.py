@@ -96,11 +96,14 @@ def run(
 
     Raises:
         OSError: something cannot be read, or the output folder not be made.
+        TypeError: ``report`` is True, as it was until 0.1.
         ValueError: options, model, pictures or an earlier run in the folder that do not go together.
         RuntimeFault: a device or model that cannot be used. While pictures are run, it is ``stopped`` that says so.
         MissingExtra: the runtime is not installed.
         FolderBusyError: another run is writing there.
     """
+    if report is True:
+        raise TypeError("report is what writes the page, pspfast.report.write_report, or False; not True")
     options = RunOptions(
         input=wishes,
         geometry=geometry,
