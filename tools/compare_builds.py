@@ -37,13 +37,14 @@ _VARYING: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("bars of times, as long as their numbers", re.compile(rb'width="[\d.]+%"|class="bar[^"]*"')),
     ("which stage limits", re.compile(rb' <span class="tag">limits</span>')),
     ("shares of time in the report", re.compile(rb'(?<="number muted">)[\d.]+ %')),
-    ("rows of a table of times", re.compile(rb"(?m)^ *(?:data read|preprocess|infer|post|end to end)(?: +[\d.]+)+")),
+    ("rows of a table of times", re.compile(rb"(?m)^ *[a-z][a-z0-9 ]*(?: +[\d.]+){5,}.*$")),
     ("process ids", re.compile(rb'"pid": \d+')),
     ("the program's own path", re.compile(rb"/[\w./-]{1,200}/site-packages/pspfast/\w+\.py")),
     (
         "measured numbers in JSON",
         re.compile(
             rb'"(?:\w*seconds\w*|\w*_ms|\w*per_second\w*|\w*_per_s|\w*rate\w*|peak\w*|started|finished|limited_by|read'
+            rb"|min|max|mean|median|percentile\w*|throughput"
             rb'|decode|letterbox|wait|infer|count|write|post|h2d|d2h)": (?:[\d.e+-]+|"[^"]*"|\{[^{}]*\}|\[[^\[\]]*\])'
         ),
     ),

@@ -102,7 +102,7 @@ def run(
         MissingExtra: the runtime is not installed.
         FolderBusyError: another run is writing there.
     """
-    if report is True:
+    if not (report is False or callable(report)):
         raise TypeError("report is what writes the page, pspfast.report.write_report, or False; not True")
     options = RunOptions(
         input=wishes,
