@@ -82,7 +82,7 @@ def albumentationsx() -> Route:
 
 
 def kornia() -> Route:
-    """kornia-rs: its own decoder, and letterbox and normalization in one pass, padded with 114 before normalizing."""
+    """kornia-rs: libjpeg-turbo, and letterbox and normalization in one pass, padded with 114 before normalizing."""
     library: Any = import_module("kornia_rs")
     # It takes constants of 0..1.
     mean, std = [one / 255 for one in MEAN], [one / 255 for one in STD]

@@ -21,7 +21,10 @@ INTEGRATIONS = {"pspfast.integrations.mmsegmentation": "mmseg", "pspfast.integra
 # Module -> the library that it, or its example, needs.
 NEEDED = INTEGRATIONS | {
     "pspfast.export.mmseg": "torch",
+    "pspfast.export.exact_pooling": "torch",
     "pspfast.export.pspnet": "torch",
+    "pspfast.export.resizing": "torch",
+    "pspfast.export.state_dicts": "torch",
     "pspfast.graphs.simplification": "onnxsim",
     "pspfast.export.deployment": "torch",
 }

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pspfast.export import download as downloads
-from pspfast.export import known
+from pspfast.export import known, transfer
 from pspfast.export.download import DownloadError, Fetched, Hashes, cache_folder, download, hashes_of
 from pspfast.system.files import OutputError
 
@@ -433,11 +432,11 @@ def test_redirects_to_nowhere(server: Server, fetch: Callable[..., Fetched], to:
 
 
 def test_redirect_away_from_https() -> None:
-    refuses = downloads._Redirects(https_only=True)
+    refuses = transfer._Redirects(https_only=True)
     request = urllib.request.Request("https://example.org/x.pth")
     with pytest.raises(DownloadError, match="which is not https"):
         refuses.redirect_request(request, None, 302, "Found", {}, "http://example.org/x.pth")
-    follows = downloads._Redirects(https_only=False)
+    follows = transfer._Redirects(https_only=False)
     followed = follows.redirect_request(request, None, 302, "Found", {}, "http://example.org/x.pth")
     assert followed.full_url == "http://example.org/x.pth"
 
@@ -445,8 +444,8 @@ def test_redirect_away_from_https() -> None:
 def test_redirect_away_from_https_is_final(
     server: Server, fetch: Callable[..., Fetched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strict = downloads._opener(https_only=True)
-    monkeypatch.setattr(downloads, "_opener", lambda **_: strict)  # no certificate here to serve https by
+    strict = transfer._opener(https_only=True)
+    monkeypatch.setattr(transfer, "_opener", lambda **_: strict)  # no certificate here to serve https by
     server.answers = [Answer(status=302, body=b"", headers={"Location": server.url + "/y.pth"})]
     with pytest.raises(DownloadError, match="which is not https"):
         fetch()
@@ -537,7 +536,7 @@ def test_disk_full(server: Server, fetch: Callable[..., Fetched], monkeypatch: p
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(downloads, "write_all", full)
+        patched.setattr(transfer, "write_all", full)
         with pytest.raises(OutputError, match=r"cannot write .*/x\.pth: No space left on device"):
             fetch()
     assert len(server.requests) == 1

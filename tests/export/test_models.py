@@ -23,8 +23,8 @@ from pspfast.export.pspnet import (
     random_pspnet,
     replace_pooling,
     resize,
-    scale_reaching,
 )
+from pspfast.export.resizing import scale_reaching
 
 if TYPE_CHECKING:
     from pathlib import Path

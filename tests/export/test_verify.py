@@ -17,7 +17,7 @@ from PIL import Image
 import pspfast
 from pspfast.cli.commands.verify import main
 from pspfast.export import labellers as runners
-from pspfast.export import verification
+from pspfast.export import model_comparison
 from pspfast.export.deployment import Deployed
 from pspfast.export.exporting import export
 from pspfast.export.labellers import OnnxRunner, TorchRunner
@@ -617,7 +617,7 @@ def test_exports_of_every_kind_agree(tiny: tuple[str, str, Path], shared_data: P
 def test_only_one_batch_is_in_memory() -> None:
     """Pictures are read as they are needed: of the second batch none is read before the first is done."""
     events: list[str] = []
-    real = verification._Comparison.prepare
+    real = model_comparison.ModelComparison.prepare
 
     class Spy(OnnxRunner):
         def run(self, group: Any) -> Any:
@@ -629,6 +629,6 @@ def test_only_one_batch_is_in_memory() -> None:
         return real(self, subject, reader)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verification._Comparison, "prepare", prepare)
+        patch.setattr(model_comparison.ModelComparison, "prepare", prepare)
         verify(Spy(graph(batch=2), "m"), graph(), noise_pictures=3)
     assert events == ["read", "read", "run 2", "read", "run 1"]

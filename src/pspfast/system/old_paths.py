@@ -22,7 +22,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "inference": ("stages.inference",),
     "evaluation": ("stages.postprocessing",),
     "export.simplifying": ("graphs.simplification",),
-    "export.diagnosis": ("graphs.diagnosis",),
+    "export.diagnosis": ("graphs.diagnosis", "graphs.findings", "graphs.pool_findings"),
     "export.pool_repair": ("graphs.pool_repair",),
     "export.metadata": ("formats.model_metadata",),
     "export.pooling": ("graphs.pool_windows",),
