@@ -1,9 +1,9 @@
 """JPEG file to tensor, against what people use: ``python -m bench.files_to_tensors [--json FILE]``.
 
 The pictures of ``PSPFAST_TEST_DATA`` or ``../shared/data``, as they are and enlarged to 1280 pixels, on one thread and
-on two. Every row says how many of its tensors are, cast to halves, what the published calls give; that these give the published
-bins is looked at first, where the data has their digests. Peers that are not installed
-(``pip install albumentationsx kornia-rs``) are named.
+on two. Every row says how many of its tensors are, cast to halves, what the published calls give; that these give the
+published bins is looked at first, where the data has their digests. Peers that are not installed (``pip install
+albumentationsx kornia-rs``) are named.
 """
 
 from __future__ import annotations

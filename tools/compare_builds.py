@@ -44,7 +44,7 @@ _VARYING: tuple[tuple[str, re.Pattern[bytes]], ...] = (
         "measured numbers in JSON",
         re.compile(
             rb'"(?:\w*seconds\w*|\w*_ms|\w*per_second\w*|\w*_per_s|\w*rate\w*|peak\w*|started|finished|limited_by|read'
-            rb"|min|max|mean|median|percentile[^"]*|throughput"
+            rb"|min|max|mean|median|percentile\(\d+%\)|throughput"
             rb'|decode|letterbox|wait|infer|count|write|post|h2d|d2h)": (?:[\d.e+-]+|"[^"]*"|\{[^{}]*\}|\[[^\[\]]*\])'
         ),
     ),
