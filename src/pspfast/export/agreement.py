@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pspfast
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["MAX_MARGIN", "MIN_AGREEMENT", "Agreement", "PictureAgreement"]
 

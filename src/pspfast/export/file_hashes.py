@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pspfast.system.digests import sha256_and_md5_of
 from pspfast.system.errors import FileError
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["DownloadError", "Fetched", "Hashes", "hashes_of"]
 
