@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from pspfast.accuracy.comparison import _classes_of, compare, verdict
 from pspfast.accuracy.evaluations import BASELINES, Side
 from pspfast.cli import console
 from pspfast.cli.options import label_rule_options, pictures_of_split
@@ -13,10 +14,6 @@ from pspfast.datasets import VOC
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
 from pspfast.system.outputs import check_outputs
-
-if TYPE_CHECKING:
-    pass
-from pspfast.accuracy.comparison import _classes_of, compare, verdict
 
 __all__ = ["main"]
 

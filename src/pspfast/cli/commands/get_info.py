@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from pspfast.cli import console
+from pspfast.formats.info_files import bin_info, jpg_info
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
-
-if TYPE_CHECKING:
-    pass
-from pspfast.formats.info_files import bin_info, jpg_info
 
 __all__ = ["bin_command", "jpg_command", "main"]
 
