@@ -144,7 +144,7 @@ def test_pictures_in_full_precision(voc: Path, model: Path, tmp_path: Path) -> N
     wanted = by_stages(voc, model, tmp_path / "wanted", lambda _: ArgMax(), stats="exact", dtype="float32")
     with data_set_source(voc) as source:
         wishes = InputOptions(stats="exact", dtype="float32")
-        run(model, source, tmp_path / "out", runtime=lambda _: ArgMax(), wishes=wishes, keep_bins=True)
+        run(model, source, tmp_path / "out", runtime=lambda _: ArgMax(), input_options=wishes, keep_bins=True)
     assert (tmp_path / "out/ledger.jsonl").read_bytes() == (wanted / "ledger.jsonl").read_bytes()
     assert files(tmp_path / "out/bins") == files(wanted / "bins")
 
@@ -590,7 +590,7 @@ def test_options_that_contradict_the_model(
     voc: Path, model: Path, tmp_path: Path, changes: dict[str, Any], wishes: InputOptions, told: str
 ) -> None:
     with data_set_source(voc) as source, pytest.raises(ValueError, match=told):
-        run(model, source, tmp_path / "out", runtime=lambda _: Described(**changes), wishes=wishes)
+        run(model, source, tmp_path / "out", runtime=lambda _: Described(**changes), input_options=wishes)
     assert not (tmp_path / "out").exists()
 
 

@@ -8,10 +8,10 @@ import pytest
 pytest.importorskip("onnx", reason="ONNX models are made for these tests")
 pytest.importorskip("onnxruntime", reason="what these tests are about")
 
+from pspfast.runtimes import onnx
 from pspfast.runtimes.engines import open_runtime
 from pspfast.runtimes.onnx import OnnxRuntime
 from pspfast.runtimes.runtime import Runtime, RuntimeFault, TensorSpec
-from pspfast.system import threads as parallel
 from pspfast.system.libraries import MissingExtra
 from tests.runtimes.small_models import labels_model
 
@@ -99,7 +99,7 @@ def test_strided_input(tmp_path: Path) -> None:
 
 
 def test_threads_are_those_this_process_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "default_workers", lambda: 1)
+    monkeypatch.setattr(onnx, "default_workers", lambda: 1)
     path = labels_model(tmp_path / "m.onnx")
     with open_runtime(path) as runtime:
         assert runtime.describe()["threads"] == 1

@@ -22,7 +22,7 @@ from pspfast.pictures.geometry import Letterbox
 from pspfast.pictures.kernels import unpad
 from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import PictureError
-from pspfast.system import threads as parallel
+from pspfast.system import threads
 from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["Finding", "Painting", "WayBack", "oracle", "paint", "take_out"]
+__all__ = ["CanvasScores", "Painting", "WayBack", "oracle", "paint", "take_out"]
 
 Painting = Literal["where it is read", "where it is"]
 WayBack = Literal["exact", "reference crop", "half-pixel nearest"]
@@ -44,7 +44,7 @@ _NOTHING = -1  # in the padding: no class
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CanvasScores:
     """Scores of one canvas and way back.
 
     Attributes:
@@ -130,7 +130,7 @@ def oracle(
     reduce_zero_label: bool = False,
     workers: int | None = None,
     quiet: bool = True,
-) -> tuple[list[Finding], list[str]]:
+) -> tuple[list[CanvasScores], list[str]]:
     """Score labels against themselves, through each canvas and back by each rule.
 
     Args:
@@ -142,7 +142,7 @@ def oracle(
         quiet: no progress on standard error.
 
     Returns:
-        A finding for each canvas and way back, and why for the files that cannot be used.
+        Scores of each canvas and way back, and why for the files that cannot be used.
     """
 
     def matrix() -> ConfusionMatrix:
@@ -155,7 +155,7 @@ def oracle(
     is_plain = not (label_map or reduce_zero_label)
 
     canvases = list(dict.fromkeys(canvases))
-    findings = [Finding(canvas, way, matrices(), matrices()) for canvas in canvases for way in WAYS_BACK]
+    findings = [CanvasScores(canvas, way, matrices(), matrices()) for canvas in canvases for way in WAYS_BACK]
 
     def evaluate(path: str) -> str:
         try:
@@ -174,9 +174,9 @@ def oracle(
         return ""
 
     failures = []
-    workers = parallel.default_workers() if workers is None else workers
+    workers = threads.default_workers() if workers is None else workers
     with Progress("pictures", len(label_files), quiet=quiet) as progress:
-        for _, failure in parallel.run(lambda: evaluate, label_files, workers):
+        for _, failure in threads.run(lambda: evaluate, label_files, workers):
             progress.advance()
             if failure:
                 failures.append(failure)

@@ -175,14 +175,15 @@ def compare(first: Side, second: Side, *, resamples: int = 2000, seed: int = 0) 
     )
 
 
-def _classes_of(side: Side) -> str:
+def classes_text(side: Side) -> str:
+    """How many classes it has, and the first of them, for messages."""
     some = ", ".join(side.classes[:3]) + ", ..." * (len(side.classes) > 3)
     return f"{side.name} has {len(side.classes)} classes ({some})"
 
 
 def _classes_differ(first: Side, second: Side) -> str:
     if len(first.classes) != len(second.classes):
-        return f"{_classes_of(first)}, {_classes_of(second)}: they cannot be compared"
+        return f"{classes_text(first)}, {classes_text(second)}: they cannot be compared"
     index = next(
         index for index, names in enumerate(zip(first.classes, second.classes, strict=True)) if len({*names}) > 1
     )

@@ -10,8 +10,8 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import pspfast
-from pspfast.system import threads as parallel
 from pspfast.system.machine import cpu_name, physical_memory
+from pspfast.system.threads import default_workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +66,7 @@ def environment() -> dict[str, Any]:
         "pspfast": pspfast.__version__,
         "cpu": cpu_name(),
         "isa": pspfast.isa()["active"],
-        "cores": parallel.default_workers(),
+        "cores": default_workers(),
         "machine": platform.machine(),
         "system": platform.platform(),
         "python": platform.python_version(),

@@ -10,8 +10,8 @@ import click
 
 from pspfast.datasets import DATASETS, data_set, read_classes, read_split
 from pspfast.system import terminal
-from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError, stem, write_whole
+from pspfast.system.threads import default_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -35,7 +35,7 @@ __all__ = [
 workers_option = click.option(
     "--workers",
     type=click.IntRange(min=1),
-    default=parallel.default_workers,
+    default=default_workers,
     metavar="N",
     help="Threads; the CPUs this process may use if left out.",
     show_default=False,

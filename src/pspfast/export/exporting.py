@@ -11,11 +11,12 @@ import numpy as np
 import pspfast
 from pspfast.export.tracing import INPUT, OUTPUT, halve, trace
 from pspfast.formats.model_metadata import ModelMetadata, write_metadata
-from pspfast.graphs import model_files as graphs
+from pspfast.graphs import model_files
 from pspfast.graphs.simplification import fixed_shapes, simplify
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.system.captured_output import first_line
-from pspfast.system.libraries import need
+from pspfast.system.libraries import MissingExtra, need
+from pspfast.system.onnx_sessions import open_session
 from pspfast.system.outputs import check_outputs
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def export(
     files = _files(output_file, batch, dynamic_batch)
     check_outputs(files.values(), [checkpoint] if config is None else [checkpoint, config])
     for path in files.values():
-        graphs.check_writable(path)
+        model_files.check_writable(path)
     from pspfast.export.deployment import Deployed
     from pspfast.export.networks import load_network
 
@@ -187,7 +188,7 @@ def export(
                     f"{least:.2%} were expected; it is not written. Please report this"
                 )
         if number in files:
-            graphs.save(simple, files[number])
+            model_files.save(simple, files[number])
             written.append(Exported(files[number], number, len(simple.graph.node), simple.ByteSize(), agreement))
     return written
 
@@ -258,12 +259,10 @@ def _noise(kind: InputKind, shape: tuple[int, int]) -> NDArray[Any]:
 
 def _labels(model: Any, example: NDArray[Any], *, logits: bool) -> NDArray[Any]:
     """What ONNX Runtime labels the example as, ``(1, H, W)``."""
-    onnxruntime = need("onnxruntime")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # it warns of initializers that it removes
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        (output,) = session.run([OUTPUT], {INPUT: example})
+        (output,) = open_session(model.SerializeToString()).run([OUTPUT], {INPUT: example})
+    except MissingExtra:
+        raise
     except Exception as error:  # each of its reasons has its own class, which are not public
         raise RuntimeError(f"ONNX Runtime fails with the exported model: {first_line(error)}") from error
     return np.asarray(output.argmax(1) if logits else output.reshape(1, *output.shape[-2:]))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from pspfast.formats.model_metadata import read_metadata
-from pspfast.graphs import model_files as graphs
-from pspfast.system import threads as parallel
+from pspfast.graphs import model_files
 from pspfast.system.captured_output import first_line
 from pspfast.system.libraries import need
+from pspfast.system.onnx_sessions import open_session
+from pspfast.system.threads import default_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pspfast.export.networks import Network
     from pspfast.formats.model_metadata import InputKind, ModelMetadata
 
-__all__ = ["Facts", "Given", "OnnxRunner", "Preparation", "Runner", "Taken", "TorchRunner"]
+__all__ = ["Facts", "Given", "InputNormalization", "OnnxRunner", "Runner", "Taken", "TorchRunner"]
 
 # onnx.TensorProto's numbers, which are part of the format.
 _INPUT_KINDS: dict[int, InputKind] = {1: "float32", 10: "float16", 2: "uint8"}
@@ -32,7 +33,7 @@ _KEEPS_LABELS = frozenset({"Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape"
 _KEEPS_ORDER = frozenset({"Softmax", "LogSoftmax"})
 
 
-class Preparation(NamedTuple):
+class InputNormalization(NamedTuple):
     """How pictures are normalized: mean and std of each channel in the network's order, and whether red comes first."""
 
     mean: tuple[float, float, float]
@@ -51,7 +52,7 @@ class Facts:
         batch: how many pictures it takes at once; ``None`` for any number.
         num_classes: that it tells apart.
         classes, palette: names and colours of them.
-        preparation: how pictures are normalized for it.
+        normalization: how pictures are normalized for it.
         checkpoint_sha256: of the checkpoint that its weights are from.
     """
 
@@ -62,7 +63,7 @@ class Facts:
     num_classes: int | None = None
     classes: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
-    preparation: Preparation | None = None
+    normalization: InputNormalization | None = None
     checkpoint_sha256: str = ""
 
 
@@ -114,7 +115,7 @@ class TorchRunner:
             num_classes=network.num_classes,
             classes=network.classes,
             palette=network.palette,
-            preparation=Preparation(network.mean, network.std, network.to_rgb),
+            normalization=InputNormalization(network.mean, network.std, network.to_rgb),
             checkpoint_sha256=network.sha256,
         )
 
@@ -153,10 +154,11 @@ class OnnxRunner:
     """
 
     def __init__(self, model: Any, name: str | None = None) -> None:
-        onnx, onnxruntime = need("onnx"), need("onnxruntime")
+        onnx = need("onnx")
+        need("onnxruntime")  # before a large model is read
         if isinstance(model, (str, os.PathLike)):
             path = os.fspath(model)
-            model = graphs.load(path)
+            model = model_files.load(path)
         else:
             path = name or "model"
             copy = onnx.ModelProto()
@@ -170,19 +172,18 @@ class OnnxRunner:
         self.metadata = metadata
         self._read_input(model, metadata)
         self._read_output(model, onnx)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = parallel.default_workers()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what is fatal is raised
-        options.use_deterministic_compute = True
-        # Threads that wait for work by spinning would take their CPUs from PyTorch, whose turn it is then.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         data = model.SerializeToString()
         del model  # a network of 200 MB is there three times otherwise
         try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            self._session = open_session(
+                data,
+                threads=default_workers(),
+                deterministic=True,
+                # Threads that wait for work by spinning would take their CPUs from PyTorch, whose turn it is then.
+                config={"session.intra_op.allow_spinning": "0"},
+            )
         except Exception as error:  # each of its reasons has its own class, which are not public
-            raise graphs.ModelFileError(path, f"ONNX Runtime refuses it: {first_line(error)}") from error
+            raise model_files.ModelFileError(path, f"ONNX Runtime refuses it: {first_line(error)}") from error
         self._facts = Facts(
             name=f"{self._name} (ONNX Runtime)",
             input=self._kind,
@@ -191,7 +192,7 @@ class OnnxRunner:
             num_classes=self._num_classes or (len(metadata.classes) if metadata and metadata.classes else None),
             classes=metadata.classes if metadata else (),
             palette=metadata.palette if metadata else (),
-            preparation=Preparation(metadata.mean, metadata.std, metadata.to_rgb) if metadata else None,
+            normalization=InputNormalization(metadata.mean, metadata.std, metadata.to_rgb) if metadata else None,
             checkpoint_sha256=metadata.checkpoint_sha256 if metadata else "",
         )
 
@@ -253,13 +254,13 @@ class OnnxRunner:
         return labels, logits
 
     def _read_input(self, model: Any, metadata: ModelMetadata | None) -> None:
-        inputs = graphs.inputs(model)
+        inputs = model_files.inputs(model)
         if len(inputs) != 1:
             raise ValueError(f"{self._name} has {len(inputs)} inputs; one was expected, the pictures")
         kind = _INPUT_KINDS.get(inputs[0].type.tensor_type.elem_type)
         if kind is None:
             raise ValueError(f"{self._name}: its input is none of {', '.join(_INPUT_KINDS.values())}")
-        shape = graphs.shape_of(inputs[0])
+        shape = model_files.shape_of(inputs[0])
         if shape is None or len(shape) != 4:
             raise ValueError(f"{self._name}: its input has the shape {shape}, not four dimensions")
         self._input_name, self._kind = inputs[0].name, kind
@@ -300,7 +301,7 @@ class OnnxRunner:
         )
         name = output.name
         if is_scores:
-            shape = graphs.shape_of(output)
+            shape = model_files.shape_of(output)
             if shape is not None and (len(shape) != 4 or shape[1] == 1):
                 raise ValueError(
                     f"{self._name}: its output is of floats {list(shape)}; expected scores (N, classes, H, W), or "

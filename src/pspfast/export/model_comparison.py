@@ -12,9 +12,10 @@ import numpy as np
 
 from pspfast.datasets import find_labels
 from pspfast.export.agreement import Agreement, PictureAgreement
-from pspfast.export.labellers import Preparation, Taken
+from pspfast.export.labellers import InputNormalization, Taken
 from pspfast.export.sheets import Sheet, top_two_margin, write_sheet
 from pspfast.metrics.confusion import ConfusionMatrix
+from pspfast.pictures.byte_canvas import ByteCanvas, border_near_mean
 from pspfast.pictures.geometry import Letterbox
 from pspfast.pictures.kernels import DEFAULT_SIZE, IMAGENET_MEAN, IMAGENET_STD, letterbox, unpad
 from pspfast.pictures.labels import read_labels
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
     from pspfast.export.labellers import Facts, Given, Runner
 
-__all__ = ["Debug", "ModelComparison", "Subject", "Truth", "noise"]
+__all__ = ["Debug", "ModelComparison", "Sample", "Truth", "noise"]
 
-_DEFAULT_PREPARATION = Preparation(IMAGENET_MEAN, IMAGENET_STD, True)
+_DEFAULT_NORMALIZATION = InputNormalization(IMAGENET_MEAN, IMAGENET_STD, True)
 
 
 _MOST_8_BIT_CLASSES = 256
@@ -79,7 +80,7 @@ def noise(size: tuple[int, int], seed: int = 0, number: int = 0) -> NDArray[np.u
     return picture
 
 
-class Subject(NamedTuple):
+class Sample(NamedTuple):
     """A picture to compare; of noise if it has no path."""
 
     name: str
@@ -91,7 +92,7 @@ class Subject(NamedTuple):
 class _Prepared(NamedTuple):
     """A picture as it is fed."""
 
-    subject: Subject
+    sample: Sample
     geometry: Letterbox
     taken: Taken
 
@@ -116,7 +117,7 @@ class ModelComparison:
         facts = reference.facts, model.facts
         self._remarks: list[str] = []
         self._size = self._common_size(facts, shape)
-        self._preparation = self._common_preparation(facts)
+        self._normalization = self._common_normalization(facts)
         self._num_classes = self._common_classes(facts)
         self._takes_bytes = any(one.input == "uint8" for one in facts)
         self._takes_halves = any(one.input == "float16" for one in facts)
@@ -145,19 +146,19 @@ class ModelComparison:
         )
         return DEFAULT_SIZE
 
-    def _common_preparation(self, facts: tuple[Facts, Facts]) -> Preparation:
-        known = [(one.name, one.preparation) for one in facts if one.preparation is not None]
-        if len({preparation for _, preparation in known}) > 1:
-            texts = [f"{name} has {_preparation_text(preparation)}" for name, preparation in known]
+    def _common_normalization(self, facts: tuple[Facts, Facts]) -> InputNormalization:
+        known = [(one.name, one.normalization) for one in facts if one.normalization is not None]
+        if len({normalization for _, normalization in known}) > 1:
+            texts = [f"{name} has {_normalization_text(normalization)}" for name, normalization in known]
             raise ValueError(
                 f"the pictures are normalized differently for the two: {', '.join(texts)}; they cannot be compared"
             )
         if known:
             return known[0][1]
         self._remarks.append(
-            f"no model tells how its pictures are normalized; {_preparation_text(_DEFAULT_PREPARATION)} was taken"
+            f"no model tells how its pictures are normalized; {_normalization_text(_DEFAULT_NORMALIZATION)} was taken"
         )
-        return _DEFAULT_PREPARATION
+        return _DEFAULT_NORMALIZATION
 
     def _common_classes(self, facts: tuple[Facts, Facts]) -> int | None:
         known = [(one.name, one.num_classes) for one in facts if one.num_classes is not None]
@@ -174,33 +175,27 @@ class ModelComparison:
 
     # -- pictures --
 
-    def prepare(self, subject: Subject, reader: PictureReader) -> _Prepared:
+    def prepare(self, sample: Sample, reader: PictureReader) -> _Prepared:
         """Read a picture and letterbox it."""
-        image = reader.read(subject.path).pixels if subject.path else noise(self._size, *subject[2:])
+        image = reader.read(sample.path).pixels if sample.path else noise(self._size, *sample[2:])
         geometry = Letterbox.fit((image.shape[0], image.shape[1]), self._size)
         pixels = None
         if self._takes_bytes or self._debug is not None:
             pixels = self._canvas(image, geometry)
-        mean, std, to_rgb = self._preparation
+        mean, std, to_rgb = self._normalization
         source = image if self._own_input or not self._takes_bytes or pixels is None else pixels
         tensor = letterbox(
             source, self._size, mean=mean, std=std, stats="exact", swap_channels=to_rgb, dtype=np.float32
         )
         if self._takes_halves and not self._own_input:
             tensor = tensor.astype(np.float16).astype(np.float32)
-        return _Prepared(subject, geometry, Taken(tensor, pixels))
+        return _Prepared(sample, geometry, Taken(tensor, pixels))
 
     def _canvas(self, image: NDArray[np.uint8], geometry: Letterbox) -> NDArray[np.uint8]:
         """The letterboxed picture in bytes, ``(H, W, 3)``, blue first; round it what is nearest to the mean."""
-        planes = letterbox(
-            image, self._size, mean=(0, 0, 0), std=(1, 1, 1), stats="exact", swap_channels=False, dtype=np.float32
-        )
-        (top, left), (height, width) = geometry.crop()
-        mean = self._preparation.mean[::-1] if self._preparation.to_rgb else self._preparation.mean
         canvas = np.empty((*self._size, 3), np.uint8)
-        canvas[:] = np.clip(np.round(mean), 0, 255).astype(np.uint8)
-        inside = np.s_[top : top + height, left : left + width]
-        canvas[inside] = planes.transpose(1, 2, 0)[inside].astype(np.uint8)
+        border = border_near_mean(self._normalization.mean, to_rgb=self._normalization.to_rgb)
+        ByteCanvas(self._size).fill(canvas, image, geometry, border)
         return canvas
 
     # -- comparing --
@@ -231,7 +226,7 @@ class ModelComparison:
             margin = None if judge is None else _largest_gap(judge, ours, theirs, different, logits[0] is not None)
         self._classes_seen.update(np.unique(ours).tolist())
         self._pictures.append(
-            PictureAgreement(prepared.subject.name, ours.size, count, margin, _largest_difference(*logits))
+            PictureAgreement(prepared.sample.name, ours.size, count, margin, _largest_difference(*logits))
         )
         labels, told = self._score(prepared, reference, model)
         if self._debug is not None and (count or self._debug.all):
@@ -251,10 +246,10 @@ class ModelComparison:
 
     def _score(self, prepared: _Prepared, reference: Given, model: Given) -> tuple[NDArray[Any] | None, list[str]]:
         """Count a picture against its labels, and give them, if it has any."""
-        truth, subject = self._truth, prepared.subject
+        truth, sample = self._truth, prepared.sample
         if truth is None:
             return None, []
-        path = find_labels(truth.folder, os.path.basename(subject.path))
+        path = find_labels(truth.folder, os.path.basename(sample.path))
         if not os.path.exists(path):
             self._unlabelled += 1
             return None, []
@@ -273,8 +268,8 @@ class ModelComparison:
                 (height, width), size = prepared.geometry.picture, labels.shape
                 raise PictureError(path, f"the labels are {size[1]}x{size[0]}, the picture is {width}x{height}")
         except PictureError as error:
-            self.fault(subject.name, str(error))
-            return None, [f"{subject.name}: {error}"]
+            self.fault(sample.name, str(error))
+            return None, [f"{sample.name}: {error}"]
         for matrix, given in zip(self._matrices, (reference, model), strict=True):
             matrix.update_letterboxed(given.labels, labels, prepared.geometry)
         self._labelled += 1
@@ -385,6 +380,6 @@ def _refuse_classes(known: Sequence[tuple[str, int]]) -> None:
     raise ValueError(f"{', '.join(texts)}; they cannot be compared")
 
 
-def _preparation_text(preparation: Preparation) -> str:
-    mean, std = (" ".join(f"{value:g}" for value in values) for values in preparation[:2])
-    return f"mean {mean}, std {std}, {'red' if preparation.to_rgb else 'blue'} first"
+def _normalization_text(normalization: InputNormalization) -> str:
+    mean, std = (" ".join(f"{value:g}" for value in values) for values in normalization[:2])
+    return f"mean {mean}, std {std}, {'red' if normalization.to_rgb else 'blue'} first"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pspfast.datasets import palette as voc_palette
+from pspfast.pictures.colouring import coloured
 from pspfast.system.files import write_whole
 
 if TYPE_CHECKING:
@@ -66,19 +67,18 @@ def write_sheet(path: str, sheet: Sheet, colours: Sequence[tuple[int, int, int]]
     """
     from PIL import Image, ImageDraw
 
-    table = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3).copy()
-    if colours:
-        table[: min(len(colours), 255)] = np.array(colours[:255], np.uint8)
+    own = b"".join(map(bytes, colours[:255]))
+    palette = own + voc_palette()[len(own) :]
     picture = sheet.picture[..., ::-1]
     different = _widened(sheet.reference != sheet.model)
     grey = (picture.mean(axis=2, keepdims=True) / 3).astype(np.uint8).repeat(3, axis=2)
     panels = [
         ("picture", picture),
-        ("reference", _coloured(sheet.reference, table)),
-        ("model", _coloured(sheet.model, table)),
+        ("reference", coloured(sheet.reference.astype(np.int64), palette)),
+        ("model", coloured(sheet.model.astype(np.int64), palette)),
     ]
     if sheet.truth is not None:
-        panels.append(("labels", _coloured(sheet.truth, table)))
+        panels.append(("labels", coloured(sheet.truth.astype(np.int64), palette)))
     panels.append(("difference", np.where(different[..., None], np.array(_DIFFERENT, np.uint8), grey)))
     if sheet.margin is not None:
         panels.append((f"margin, {_DARKEST:g} black to {_BRIGHTEST:g} white", _shown(sheet.margin)))
@@ -97,11 +97,6 @@ def write_sheet(path: str, sheet: Sheet, colours: Sequence[tuple[int, int, int]]
     file = io.BytesIO()
     canvas.save(file, "PNG", compress_level=1)
     write_whole(path, file.getbuffer())
-
-
-def _coloured(labels: NDArray[np.integer], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    colours: NDArray[np.uint8] = table[labels.astype(np.int64) % len(table)]
-    return colours
 
 
 def _widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

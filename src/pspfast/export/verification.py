@@ -14,7 +14,7 @@ from pspfast.datasets import find_labels, find_picture, pictures_in, read_split
 from pspfast.export.agreement import MAX_MARGIN, MIN_AGREEMENT, Agreement, PictureAgreement
 from pspfast.export.known import find as known_checkpoint
 from pspfast.export.labellers import OnnxRunner, TorchRunner
-from pspfast.export.model_comparison import Debug, ModelComparison, Subject, Truth, noise
+from pspfast.export.model_comparison import Debug, ModelComparison, Sample, Truth, noise
 from pspfast.pictures.reader import MAX_PIXELS, PictureError, PictureReader
 from pspfast.system.files import folder_for_output
 from pspfast.system.libraries import need
@@ -105,17 +105,17 @@ def verify(
     comparison = ModelComparison(
         reference_runner, model_runner, shape, truth, debug, own_input=own_input, max_pixels=max_pixels
     )
-    subjects = pictures or [Subject(f"noise {number}", "", seed, number) for number in range(noise_pictures)]
+    samples = pictures or [Sample(f"noise {number}", "", seed, number) for number in range(noise_pictures)]
     together = max(one.facts.batch or batch for one in (model_runner, reference_runner))
     reader = PictureReader(max_pixels)
-    with Progress("pictures", len(subjects), quiet=quiet) as progress:
-        for start in range(0, len(subjects), together):
+    with Progress("pictures", len(samples), quiet=quiet) as progress:
+        for start in range(0, len(samples), together):
             group = []
-            for subject in subjects[start : start + together]:
+            for sample in samples[start : start + together]:
                 try:
-                    group.append(comparison.prepare(subject, reader))
+                    group.append(comparison.prepare(sample, reader))
                 except PictureError as error:
-                    comparison.fault(subject.name, error.strerror or str(error))
+                    comparison.fault(sample.name, error.strerror or str(error))
                     progress.say(str(error))
                     progress.advance()
             for text in comparison.compare(group, progress):
@@ -154,7 +154,7 @@ def _checkpoint_runner(
     return TorchRunner(load_network(checkpoint, config, trust=trust, sha256=sha256, quiet=quiet), checkpoint)
 
 
-def _pictures(images: Sequence[str], split: str | None, limit: int | None) -> list[Subject]:
+def _pictures(images: Sequence[str], split: str | None, limit: int | None) -> list[Sample]:
     paths: list[str] = []
     if split is not None:
         if len(images) != 1 or not os.path.isdir(images[0]):
@@ -169,10 +169,10 @@ def _pictures(images: Sequence[str], split: str | None, limit: int | None) -> li
                 paths += [os.path.join(path, name) for name in names]
             else:
                 paths.append(path)
-    return [Subject(path, path) for path in dict.fromkeys(paths)][:limit]
+    return [Sample(path, path) for path in dict.fromkeys(paths)][:limit]
 
 
-def _check_truth(truth: Truth, pictures: Sequence[Subject]) -> None:
+def _check_truth(truth: Truth, pictures: Sequence[Sample]) -> None:
     if not pictures:
         raise ValueError("labels are of pictures, and noise has none; give the pictures")
     if not os.path.isdir(truth.folder):
@@ -183,7 +183,7 @@ def _check_truth(truth: Truth, pictures: Sequence[Subject]) -> None:
         )
 
 
-def _check_debug(debug: Debug, pictures: Sequence[Subject], truth: Truth | None) -> None:
+def _check_debug(debug: Debug, pictures: Sequence[Sample], truth: Truth | None) -> None:
     folder = folder_for_output(debug.folder)
     inputs = {os.path.dirname(one.path) or "." for one in pictures} | ({truth.folder} if truth is not None else set())
     if any(os.path.samefile(folder, one) for one in inputs if os.path.exists(one)):

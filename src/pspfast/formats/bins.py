@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pspfast
 from pspfast.datasets import VOC, find_picture
 from pspfast.pictures.geometry import Letterbox
-from pspfast.system.files import OutputError, remove_leftovers, write_all, write_whole
+from pspfast.system.files import OutputError, remove, remove_leftovers, write_all, write_whole
 from pspfast.system.locks import FolderBusyError, open_locked, replace_locked
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class BinFolder:
         opened = replace_locked(self._journal_path, b"".join(lines))
         os.close(self._journal)  # only now: a run that waits for the old one finds another in its place
         self._journal = opened
-        _remove(self.folder / MANIFEST)
+        remove(self.folder / MANIFEST)
 
     def add(self, record: BinRecord) -> None:
         """Note a bin that has just been written under its final name. Thread-safe: one write at the journal's end.
@@ -251,7 +251,7 @@ class BinFolder:
         Raises:
             OutputError: it cannot be removed.
         """
-        _remove(self.folder / name)
+        remove(self.folder / name)
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest and drop the journal.
@@ -260,7 +260,7 @@ class BinFolder:
             OutputError: the manifest cannot be written; the journal is kept.
         """
         write_whole(str(self.folder / MANIFEST), manifest.to_json().encode())
-        _remove(self._journal_path)
+        remove(self._journal_path)
 
     def _earlier(self, resume: bool) -> dict[str, BinRecord]:
         finished = {}
@@ -284,15 +284,6 @@ def _journal_head(version: str, parameters: dict[str, Any], image_folder: str) -
     return _json_line(
         {"journal": _FORMAT_VERSION, "pspfast": version, "parameters": parameters, "image_folder": image_folder}
     )
-
-
-def _remove(path: str | os.PathLike[str]) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise OutputError(path, error) from error
 
 
 def _json_line(fields: dict[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pspfast.system.files import OutputError, remove_leftovers, write_all
+from pspfast.system.files import OutputError, remove, remove_leftovers, write_all
 from pspfast.system.locks import FolderBusyError, open_locked
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ class DumpFolder:
     def __exit__(self, *_: object) -> None:
         os.close(self._file)
 
-    def is_current(self, fed: BinSlot) -> bool:
+    def is_current(self, picture: BinSlot) -> bool:
         """Whether everything of a picture is there from an earlier run."""
-        record = self._records.get(fed.name)
-        if record is None or record["bin"] != _bin(fed):
+        record = self._records.get(picture.name)
+        if record is None or record["bin"] != _bin(picture):
             return False
         with suppress(OSError):
             return bool(record["files"]) and all(
@@ -80,15 +80,15 @@ class DumpFolder:
         Raises:
             OutputError: the journal cannot be written.
         """
-        lines = [_line({"name": fed.name, "bin": _bin(fed), "files": files}) for fed, files in done]
+        lines = [_line({"name": picture.name, "bin": _bin(picture), "files": files}) for picture, files in done]
         try:
             write_all(self._file, b"".join(lines))
         except OSError as error:
             raise OutputError(self._path, error) from error
 
-    def files_of(self, fed: BinSlot) -> list[str]:
+    def files_of(self, picture: BinSlot) -> list[str]:
         """Names of the files that an earlier run made of a picture that :meth:`is_current`."""
-        return list(self._records[fed.name]["files"])
+        return list(self._records[picture.name]["files"])
 
     def _begin(self, head: bytes, resume: bool) -> None:
         with open(os.dup(self._file), "rb") as file:
@@ -106,24 +106,14 @@ class DumpFolder:
                 write_all(self._file, b"\n")
             return
         for record in records.values():
-            self.removed += sum(_remove(self.folder / os.path.basename(name)) for name in record["files"])
+            self.removed += sum(remove(self.folder / os.path.basename(name)) for name in record["files"])
         os.ftruncate(self._file, 0)
         write_all(self._file, head)
 
 
-def _bin(fed: BinSlot) -> list[Any]:
-    return [fed.path, fed.slot, fed.size, fed.modified_ns]
+def _bin(picture: BinSlot) -> list[Any]:
+    return [picture.path, picture.slot, picture.size, picture.modified_ns]
 
 
 def _line(values: dict[str, Any]) -> bytes:
     return json.dumps(values).encode() + b"\n"
-
-
-def _remove(path: Path) -> bool:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise OutputError(path, error) from error
-    return True

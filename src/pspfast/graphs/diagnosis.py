@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import pspfast
-from pspfast.graphs import model_files as graphs
+from pspfast.graphs import model_files
 from pspfast.graphs.findings import SEVERITIES, Finding, Port, Severity, shape_text
 from pspfast.graphs.operator_findings import operator_findings, opset_findings, resize_findings
 from pspfast.graphs.pool_findings import exact_feature_sizes, pool_findings
@@ -55,7 +55,7 @@ class Diagnosis:
     producer: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    batch: graphs.Dim
+    batch: model_files.Dim
     operators: dict[str, int]
     pools: tuple[Pool, ...]
     findings: tuple[Finding, ...]
@@ -103,9 +103,10 @@ def diagnose(model: Any, *, adaptive: Collection[str] = ()) -> Diagnosis:
     types = need("onnx").TensorProto.DataType
     inputs, outputs = (
         tuple(
-            Port(value.name, types.Name(value.type.tensor_type.elem_type), graphs.shape_of(value)) for value in values
+            Port(value.name, types.Name(value.type.tensor_type.elem_type), model_files.shape_of(value))
+            for value in values
         )
-        for values in (graphs.inputs(model), graph.output)
+        for values in (model_files.inputs(model), graph.output)
     )
     try:
         known = infer(model)
@@ -153,7 +154,7 @@ def _validity(model: Any) -> Iterator[Finding]:
 def _declared_shapes(model: Any, known: dict[str, Known]) -> Iterator[Finding]:
     advice = "compilers act on what is declared; --fix declares what is computed, so does pspfast simplify"
     for value in model.graph.output:
-        declared, computed = graphs.shape_of(value), known.get(value.name)
+        declared, computed = model_files.shape_of(value), known.get(value.name)
         if computed is None or computed.shape is None:
             continue
         if declared is None:
@@ -178,7 +179,7 @@ def _declared_shapes(model: Any, known: dict[str, Known]) -> Iterator[Finding]:
             yield Finding("warning", "shape-declared", (), f"{text}: open, though declared fixed", numbers=numbers)
     stale = []
     for value in model.graph.value_info:
-        declared, computed = graphs.shape_of(value), known.get(value.name)
+        declared, computed = model_files.shape_of(value), known.get(value.name)
         if computed is None or computed.shape is None or declared is None:
             continue
         if len(declared) != len(computed.shape) or any(

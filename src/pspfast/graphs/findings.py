@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from pspfast.graphs import model_files as graphs
-from pspfast.graphs.pools import (
-    Pool,
-)
+from pspfast.graphs.pools import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pspfast.graphs import model_files
 
 __all__ = ["SEVERITIES", "Finding", "Port", "Severity", "by", "listed", "shape_text", "window_text"]
 
@@ -54,7 +53,7 @@ class Port:
 
     name: str
     type: str
-    shape: tuple[graphs.Dim, ...] | None
+    shape: tuple[model_files.Dim, ...] | None
 
     def __str__(self) -> str:
         return f"{self.type} {shape_text(self.shape)}"
@@ -70,7 +69,7 @@ def by(sides: Sequence[int] | None) -> str:
     return "?" if sides is None else "x".join(map(str, sides))
 
 
-def shape_text(shape: Sequence[graphs.Dim] | None) -> str:
+def shape_text(shape: Sequence[model_files.Dim] | None) -> str:
     """A shape in brackets."""
     return "of any shape" if shape is None else "[" + ", ".join("?" if dim is None else str(dim) for dim in shape) + "]"
 

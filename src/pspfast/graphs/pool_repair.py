@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pspfast.formats.model_metadata import read_metadata, write_metadata
-from pspfast.graphs import model_files as graphs
+from pspfast.graphs import model_files
 from pspfast.graphs import pool_windows as pooling
 from pspfast.graphs.pools import infer, label, windows_of
-from pspfast.system.libraries import need
+from pspfast.system.captured_output import first_line
+from pspfast.system.libraries import MissingExtra, need
+from pspfast.system.onnx_sessions import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,8 +123,8 @@ def repair(model: Any, diagnosis: Diagnosis) -> tuple[Any, list[Repair], list[tu
     repairs += _declare(new)
     if repairs:
         try:
-            graphs.check(new)
-        except graphs.GraphError as error:
+            model_files.check(new)
+        except model_files.GraphError as error:
             raise RepairError(f"the model with new pools is not valid ({error}); nothing was written") from error
     return new, repairs, left
 
@@ -240,7 +242,7 @@ def _run(
     model: Any, nodes: Sequence[Any], tensors: Sequence[Any], pool: Pool, values: NDArray[Any]
 ) -> NDArray[Any] | str:
     """What some nodes make of a pool's input; the reason if they do not run."""
-    onnx, runtime = need("onnx"), need("onnxruntime")
+    onnx = need("onnx")
     kind = onnx.TensorProto.DataType.Value(pool.type)
     given = next(name for node in nodes for name in node.input if name not in {tensor.name for tensor in tensors})
     graph = onnx.helper.make_graph(
@@ -252,14 +254,12 @@ def _run(
     )
     alone = onnx.helper.make_model(graph, opset_imports=list(model.opset_import))
     alone.ir_version = max(4, min(model.ir_version, 8))
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
     try:
-        session = runtime.InferenceSession(alone.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        result: NDArray[Any] = session.run(None, {given: values})[0]
+        result: NDArray[Any] = open_session(alone.SerializeToString(), threads=1).run(None, {given: values})[0]
+    except MissingExtra:
+        raise
     except Exception as error:  # ONNX Runtime's own, one a kind of failure
-        return str(error).strip().splitlines()[0]
+        return first_line(error)
     return result
 
 
@@ -278,7 +278,7 @@ def _declare(model: Any) -> list[Repair]:
     known = infer(model)
     repairs = []
     for value in model.graph.output:
-        said, found = graphs.shape_of(value), known.get(value.name)
+        said, found = model_files.shape_of(value), known.get(value.name)
         if found is None or found.shape is None or (said is not None and not _contradict(said, found.shape)):
             continue
         shape = value.type.tensor_type.shape
@@ -296,7 +296,7 @@ def _declare(model: Any) -> list[Repair]:
         for value in model.graph.value_info
         if (found := known.get(value.name)) is not None
         and found.shape is not None
-        and (said := graphs.shape_of(value)) is not None
+        and (said := model_files.shape_of(value)) is not None
         and _contradict(said, found.shape)
     }
     if stale:
@@ -308,13 +308,13 @@ def _declare(model: Any) -> list[Repair]:
     return repairs
 
 
-def _contradict(said: Sequence[graphs.Dim], found: Sequence[graphs.Dim]) -> bool:
+def _contradict(said: Sequence[model_files.Dim], found: Sequence[model_files.Dim]) -> bool:
     return len(said) != len(found) or any(
         isinstance(one, int) and isinstance(other, int) and one != other for one, other in zip(said, found, strict=True)
     )
 
 
-def _listed(shape: Sequence[graphs.Dim] | None) -> str:
+def _listed(shape: Sequence[model_files.Dim] | None) -> str:
     return "nothing" if shape is None else "[" + ", ".join("?" if dim is None else str(dim) for dim in shape) + "]"
 
 

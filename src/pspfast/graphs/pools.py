@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
-from pspfast.graphs import ascend_limits
-from pspfast.graphs import model_files as graphs
+from pspfast.graphs import ascend_limits, model_files
 from pspfast.graphs import pool_windows as pooling
 from pspfast.system.libraries import need
 
@@ -38,7 +37,7 @@ class Known:
     """What follows from the inputs about a value: its element type and shape (``None`` if that does not follow)."""
 
     type: str
-    shape: tuple[graphs.Dim, ...] | None
+    shape: tuple[model_files.Dim, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +273,7 @@ def infer(model: Any) -> dict[str, Known]:
     slim.functions.extend(model.functions)
     slim.graph.name = graph.name or "graph"
     slim.graph.node.extend(graph.node)
-    slim.graph.input.extend(graphs.inputs(model))
+    slim.graph.input.extend(model_files.inputs(model))
     for tensor in graph.initializer:
         if prod(tensor.dims) <= _MOST_ELEMENTS_OF_A_SIZE:
             slim.graph.initializer.append(tensor)
@@ -286,16 +285,20 @@ def infer(model: Any) -> dict[str, Known]:
     inferred = onnx.shape_inference.infer_shapes(slim, data_prop=True).graph
     types = onnx.TensorProto.DataType
     # Inference makes up names for what it does not know; only those that the file gives to its inputs say anything.
-    names = {dim for value in graphs.inputs(model) for dim in graphs.shape_of(value) or () if isinstance(dim, str)}
+    names = {
+        dim for value in model_files.inputs(model) for dim in model_files.shape_of(value) or () if isinstance(dim, str)
+    }
     known = {
-        value.name: Known(types.Name(value.type.tensor_type.elem_type), _with_names(graphs.shape_of(value), names))
+        value.name: Known(types.Name(value.type.tensor_type.elem_type), _with_names(model_files.shape_of(value), names))
         for value in (*inferred.value_info, *inferred.output, *slim.graph.input)
     }
     known |= {tensor.name: Known(types.Name(tensor.data_type), tuple(tensor.dims)) for tensor in graph.initializer}
     return known
 
 
-def _with_names(shape: tuple[graphs.Dim, ...] | None, names: Collection[str]) -> tuple[graphs.Dim, ...] | None:
+def _with_names(
+    shape: tuple[model_files.Dim, ...] | None, names: Collection[str]
+) -> tuple[model_files.Dim, ...] | None:
     return None if shape is None else tuple(dim if isinstance(dim, int) or dim in names else None for dim in shape)
 
 

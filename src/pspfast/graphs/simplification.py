@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pspfast.graphs import model_files as graphs
+from pspfast.graphs import model_files
 from pspfast.system.captured_output import captured
 from pspfast.system.libraries import need
 
@@ -39,11 +39,11 @@ def simplify(model: Any, shapes: Mapping[str, Sequence[int]] | None = None, *, c
         >>> opset = helper.make_opsetid("", 11)
         >>> model = helper.make_model(helper.make_graph(nodes, "g", [x], [y]), opset_imports=[opset])
         >>> simple = simplify(model, {"x": (2, 3)})
-        >>> [node.op_type for node in simple.graph.node], graphs.shape_of(simple.graph.output[0])
+        >>> [node.op_type for node in simple.graph.node], model_files.shape_of(simple.graph.output[0])
         (['Relu'], (2, 3))
     """
     onnx, onnxsim = need("onnx"), need("onnxsim")
-    named = {value.name: graphs.shape_of(value) for value in graphs.inputs(model)}
+    named = {value.name: model_files.shape_of(value) for value in model_files.inputs(model)}
     shapes = {name: list(shape) for name, shape in (shapes or {}).items()}
     for name, shape in shapes.items():
         if name not in named:
@@ -55,7 +55,7 @@ def simplify(model: Any, shapes: Mapping[str, Sequence[int]] | None = None, *, c
     }
     given = onnx.ModelProto()
     given.CopyFrom(model)
-    graphs.sort_nodes(given)  # conversions to half precision leave them in disorder
+    model_files.sort_nodes(given)  # conversions to half precision leave them in disorder
     _fix_inputs(given, shapes)
     _declare_outputs(given)
     with captured("onnxsim"):
@@ -67,8 +67,8 @@ def simplify(model: Any, shapes: Mapping[str, Sequence[int]] | None = None, *, c
         raise RuntimeError("onnxsim made a model that computes something else; use the model as it is")
     _declare_outputs(simple)  # of what onnxsim has made constant, more follows
     _remove_notes(simple)
-    graphs.sort_nodes(simple)
-    graphs.check(simple)
+    model_files.sort_nodes(simple)
+    model_files.check(simple)
     return simple
 
 
@@ -79,8 +79,8 @@ def fixed_shapes(model: Any, batch: int) -> dict[str, tuple[int, ...]]:
         ValueError: it was made for another batch, or has other dimensions that are not fixed.
     """
     shapes = {}
-    for value in graphs.inputs(model):
-        shape = graphs.shape_of(value)
+    for value in model_files.inputs(model):
+        shape = model_files.shape_of(value)
         if not shape or not all(isinstance(dim, int) for dim in shape[1:]):
             raise ValueError(
                 f"input {value.name!r} is {shape}; give the whole shape, e.g. {value.name}:{batch},3,500,500"
@@ -91,11 +91,11 @@ def fixed_shapes(model: Any, batch: int) -> dict[str, tuple[int, ...]]:
 
 def differences(before: Any, after: Any) -> list[tuple[str, int, int]]:
     """``(operator, nodes before, nodes after)`` of each operator that either model has."""
-    one, other = graphs.operator_counts(before), graphs.operator_counts(after)
+    one, other = model_files.operator_counts(before), model_files.operator_counts(after)
     return [(name, one.get(name, 0), other.get(name, 0)) for name in sorted({*one, *other})]
 
 
-def _check_rank(name: str, shape: Sequence[int], declared: tuple[graphs.Dim, ...] | None) -> None:
+def _check_rank(name: str, shape: Sequence[int], declared: tuple[model_files.Dim, ...] | None) -> None:
     if any(dim < 1 for dim in shape):
         raise ValueError(f"input {name!r}: dimensions are positive, got {list(shape)}")
     if declared is None:
@@ -128,9 +128,9 @@ def _remove_notes(model: Any) -> None:
 
 def _declare_outputs(model: Any) -> None:
     """Have outputs declared as they follow from the inputs, where they were for any batch."""
-    for value, found in zip(model.graph.output, graphs.inferred_outputs(model), strict=True):
-        shape = graphs.shape_of(found)
-        declared = graphs.shape_of(value) or ()
+    for value, found in zip(model.graph.output, model_files.inferred_outputs(model), strict=True):
+        shape = model_files.shape_of(found)
+        declared = model_files.shape_of(value) or ()
         if shape and all(isinstance(dim, int) for dim in shape) and not all(isinstance(dim, int) for dim in declared):
             _declare(value, [dim for dim in shape if isinstance(dim, int)])
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pspfast.pictures import kernels as ops
+from pspfast.pictures import kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def pairs(preds: Any, target: Any) -> Iterator[tuple[NDArray[Any], NDArray[Any]]
         for one_pred, one_target in zip(preds, target, strict=True):
             yield from pairs(one_pred, one_target)
         return
-    preds, target = ops.integers("preds", preds), ops.integers("target", target)
+    preds, target = kernels.integers("preds", preds), kernels.integers("target", target)
     if preds.shape != target.shape:
         raise ValueError(
             f"preds {preds.shape} and target {target.shape} must have the same shape"

@@ -11,7 +11,7 @@ import numpy as np
 from pspfast import _core
 from pspfast.metrics import arguments as inputs
 from pspfast.metrics.scores import Areas, mean
-from pspfast.pictures import kernels as ops
+from pspfast.pictures import kernels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,8 +125,8 @@ class ConfusionMatrix:
             TypeError: not arrays of integers.
             ValueError: shapes that do not fit the geometry; nothing is counted.
         """
-        mask, target = ops.integers("mask", mask), ops.integers("target", target)
-        ops.check_canvas(mask, geometry)
+        mask, target = kernels.integers("mask", mask), kernels.integers("target", target)
+        kernels.check_canvas(mask, geometry)
         if target.shape != geometry.picture:
             raise ValueError(f"the labels are {target.shape}, the picture of the geometry {geometry.picture}")
         self._count(mask, target, *geometry.crop(rule))
@@ -143,8 +143,11 @@ class ConfusionMatrix:
             TypeError: not arrays of integers.
             ValueError: lengths that differ, negative pixels, or 2^63 and more; nothing is counted.
         """
-        labels, preds = ops.integers("labels", labels).astype(np.int64), ops.integers("preds", preds).astype(np.int64)
-        pixels = ops.integers("pixels", pixels)
+        labels, preds = (
+            kernels.integers("labels", labels).astype(np.int64),
+            kernels.integers("preds", preds).astype(np.int64),
+        )
+        pixels = kernels.integers("pixels", pixels)
         if labels.ndim != 1 or not labels.shape == preds.shape == pixels.shape:
             raise ValueError(
                 f"labels {labels.shape}, preds {preds.shape} and pixels {pixels.shape} must be equally long"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast.datasets import palette as voc_palette
+from pspfast.pictures.colouring import colour_of
 from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import PictureError, check_pixels, read_picture_file, with_pillow
 
@@ -32,7 +33,6 @@ _LONGEST_SIDE = 480
 _EXPECTED_BYTES = 1 << 17
 _MOST_BYTES = 1 << 18  # of a picture that is embedded as it is; one that a run writes has a tenth
 _MOST_PIXELS = 64 << 20
-_VOID_COLOUR, _WIDE_VOID = 255, 65_535  # what stands for no class in labels of 8 and 16 bits
 _VOID = 1 << 32  # stands for all labels that are no class
 
 RIGHT, MISSED, EXTRA, CONFUSED, NOT_COUNTED = range(5)
@@ -174,7 +174,7 @@ def _add(
     for mask in (prediction, truth):
         if mask is not None:
             for index in np.unique(mask).tolist():
-                seen.setdefault(index if index < len(classes) else _VOID, "#" + _colour(colours, index).hex())
+                seen.setdefault(index if index < len(classes) else _VOID, "#" + colour_of(index, colours).hex())
     view = View(place, run.score_of(name), _drawn(prediction, colours, classes), difference_uri, wrong)
     truth_uri = "" if truth is None else _drawn(truth, colours, classes)
     card = cards.setdefault((name, *size), Card(name, *size, picture, truth_uri))
@@ -223,7 +223,7 @@ def _drawn(labels: NDArray[np.int64], colours: bytes, classes: Sequence[str]) ->
     present, places = np.unique(labels, return_inverse=True)
     present, places = present[:256], np.minimum(places.reshape(labels.shape), 255)
     alpha = [_ALPHA_BACKGROUND if not one and _has_background(classes) else _ALPHA_CLASS for one in present.tolist()]
-    return _png(places, b"".join(_colour(colours, one) for one in present.tolist()), bytes(alpha))
+    return _png(places, b"".join(colour_of(one, colours) for one in present.tolist()), bytes(alpha))
 
 
 def _drawn_difference(what: NDArray[np.uint8]) -> str:
@@ -241,12 +241,6 @@ def _png(labels: NDArray[Any], colours: bytes, alpha: bytes) -> str:
     stream = io.BytesIO()
     image.save(stream, "PNG", transparency=alpha, optimize=True)
     return _data_uri("image/png", stream.getvalue())
-
-
-def _colour(colours: bytes, label: int) -> bytes:
-    """Red, green and blue of a label; above 256 of them, colours come again."""
-    index = _VOID_COLOUR if label == _WIDE_VOID else label % 256
-    return colours[3 * index : 3 * index + 3]
 
 
 def _data_uri(kind: str, data: bytes) -> str:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast.runtimes.runtime import Runtime, RuntimeFault, TensorSpec
-from pspfast.system import threads as parallel
+from pspfast.system.captured_output import first_line
 from pspfast.system.libraries import MissingExtra, need
+from pspfast.system.onnx_sessions import CPU_PROVIDER, open_session
+from pspfast.system.threads import default_workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["PROVIDERS", "OnnxRuntime"]
 
 PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
+    "cpu": CPU_PROVIDER,
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
     "cann": "CANNExecutionProvider",
@@ -42,8 +44,6 @@ _TYPES = {
     "tensor(int8)": "int8", "tensor(int16)": "int16", "tensor(int32)": "int32", "tensor(int64)": "int64",
     "tensor(uint8)": "uint8", "tensor(uint16)": "uint16", "tensor(uint32)": "uint32", "tensor(uint64)": "uint64",
 }  # fmt: skip
-
-_FATAL = 4  # severity of what is logged: what goes wrong is raised
 
 
 class OnnxRuntime(Runtime):
@@ -82,7 +82,7 @@ class OnnxRuntime(Runtime):
             raise ValueError(f"threads must be at least 1, got {threads}")
         self._path, self._provider = path, provider
         self._device = 0 if provider == "cpu" else device
-        self._threads = parallel.default_workers() if threads is None else threads
+        self._threads = default_workers() if threads is None else threads
         self._library = need("onnxruntime")
         self._session: Any = self._open(dict(provider_options or {}), allow_cpu=allow_cpu)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
@@ -99,7 +99,7 @@ class OnnxRuntime(Runtime):
         self.metadata = self._session.get_modelmeta().custom_metadata_map.get("pspfast")
         self.compute_seconds = []
         self._shapes: dict[int, list[tuple[int, ...]]] = {}  # of the outputs, by batch, once they are known
-        self._fed: dict[int, Any] = {}  # on the device, by batch
+        self._given: dict[int, Any] = {}  # on the device, by batch
 
     def _open(self, extra: dict[str, str], *, allow_cpu: bool) -> Any:
         ort, provider = self._library, self._provider
@@ -114,14 +114,11 @@ class OnnxRuntime(Runtime):
                     f"{_NEEDS.get(provider, 'nothing else')}"
                 )
             wanted = PROVIDERS["cpu"]
-        options = ort.SessionOptions()
-        options.log_severity_level = _FATAL
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
+        config: dict[str, str] = {}
         providers: list[Any] = [wanted]
         if wanted != PROVIDERS["cpu"]:
             if not allow_cpu:
-                options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+                config["session.disable_cpu_ep_fallback"] = "1"
             chosen: dict[str, str] = {"device_id": str(self._device)}
             if provider == "cann":
                 chosen["enable_cann_graph"] = "1"
@@ -131,9 +128,9 @@ class OnnxRuntime(Runtime):
             if allow_cpu:
                 providers.append(PROVIDERS["cpu"])
         try:
-            session = ort.InferenceSession(self._path, options, providers=providers)
+            session = open_session(self._path, threads=self._threads, providers=providers, config=config)
         except Exception as error:  # each reason has its own class, which are not public
-            reason = _first_line(error)
+            reason = first_line(error)
             if wanted == PROVIDERS["cpu"]:
                 raise RuntimeFault(f"{self._path}: ONNX Runtime refuses it: {reason}") from error
             raise RuntimeFault(self._not_started(reason)) from error
@@ -152,7 +149,7 @@ class OnnxRuntime(Runtime):
         try:
             return self._run_here(batch) if self._memory == "cpu" else self._run_there(batch)
         except Exception as error:  # not public either
-            raise RuntimeFault(f"{self._path}: ONNX Runtime fails: {_first_line(error)}") from error
+            raise RuntimeFault(f"{self._path}: ONNX Runtime fails: {first_line(error)}") from error
 
     def _run_here(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         """In this process's memory: the model reads the batch where it is and writes into the arrays returned."""
@@ -175,14 +172,14 @@ class OnnxRuntime(Runtime):
 
     def _run_there(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         """In the device's memory, in a buffer that is made once for each batch."""
-        fed = self._fed.get(len(batch))
-        if fed is None:
-            fed = self._library.OrtValue.ortvalue_from_numpy(batch, self._memory, self._device)
-            self._fed[len(batch)] = fed
+        given = self._given.get(len(batch))
+        if given is None:
+            given = self._library.OrtValue.ortvalue_from_numpy(batch, self._memory, self._device)
+            self._given[len(batch)] = given
         else:
-            fed.update_inplace(batch)
+            given.update_inplace(batch)
         binding = self._session.io_binding()
-        binding.bind_ortvalue_input(self.input.name, fed)
+        binding.bind_ortvalue_input(self.input.name, given)
         for spec in self.outputs:
             binding.bind_output(spec.name, self._memory, self._device)
         self._compute(binding)
@@ -197,7 +194,7 @@ class OnnxRuntime(Runtime):
 
     def close(self) -> None:
         """Release the session and what it holds on the device."""
-        self._fed = {}
+        self._given = {}
         self._session = None
 
     def describe(self) -> dict[str, Any]:
@@ -217,8 +214,3 @@ def _spec(value: Any) -> TensorSpec:
         raise ValueError(f"{value.name!r} is {value.type}; known are {', '.join(_TYPES)}")
     shape = tuple(side if isinstance(side, int) and side > 0 else None for side in value.shape)
     return TensorSpec(value.name, _TYPES[value.type], shape)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pspfast.runtimes.engines import open_runtime, runtime_for
-from pspfast.system import threads as parallel
+from pspfast.system.threads import default_workers
 
 if TYPE_CHECKING:
     import os
@@ -39,7 +39,7 @@ def open_on(
     is_onnx = isinstance(runtime, str) and runtime_for(model, runtime) == "onnxruntime"
     if len(devices) > 1 and is_onnx and options.get("provider") in (None, "cpu"):
         # On the CPU they would take each other's threads.
-        threads = max(1, (threads or parallel.default_workers()) // len(devices))
+        threads = max(1, (threads or default_workers()) // len(devices))
     runtimes: list[Runtime] = []
     for device in devices:
         if isinstance(runtime, str):
@@ -63,7 +63,7 @@ def workers_for(runtimes: Sequence[Runtime]) -> int:
     enough = sum(one.lanes + _BESIDE_A_DEVICE for one in runtimes)
     if any(one.describe()["device"] == "CPU" for one in runtimes):
         return enough
-    return max(enough, min(parallel.default_workers(), _MOST_WORKERS))
+    return max(enough, min(default_workers(), _MOST_WORKERS))
 
 
 def batch_of(runtime: Runtime, asked: int | None) -> int:

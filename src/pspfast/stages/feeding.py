@@ -131,25 +131,25 @@ class FeedReader:
         self._bytes = math.prod(feed.shape) * np.dtype(feed.dtype).itemsize
         self._staging = None if feed.dtype == dtype else np.empty(feed.shape, feed.dtype)
 
-    def read(self, fed: BinSlot, out: NDArray[Any]) -> None:
+    def read(self, picture: BinSlot, out: NDArray[Any]) -> None:
         """Fill ``out``, C-contiguous and of the picture's shape.
 
         Raises:
             FeedError: the file is gone, cannot be read, or was changed since it was listed.
         """
-        self.load(fed, out)
+        self.load(picture, out)
         self.widen(out)
 
-    def load(self, fed: BinSlot, out: NDArray[Any]) -> None:
+    def load(self, picture: BinSlot, out: NDArray[Any]) -> None:
         """The first half of :meth:`read`: the file, which is in ``out`` already if its type is the model's."""
         target = out if self._staging is None else self._staging
         room = target.reshape(-1).view(np.uint8)
         try:
-            size, _, count = _core.read_file(fed.path, fed.slot * self._bytes, room)
+            size, _, count = _core.read_file(picture.path, picture.slot * self._bytes, room)
         except (OSError, ValueError) as error:
-            raise FeedError(fed.path, getattr(error, "strerror", None) or str(error)) from error
-        if size != fed.size or count != len(room):
-            raise FeedError(fed.path, f"it had {fed.size:,} bytes a moment ago and has {size:,} now")
+            raise FeedError(picture.path, getattr(error, "strerror", None) or str(error)) from error
+        if size != picture.size or count != len(room):
+            raise FeedError(picture.path, f"it had {picture.size:,} bytes a moment ago and has {size:,} now")
 
     def widen(self, out: NDArray[Any]) -> None:
         """The second half of :meth:`read`: bring what was loaded into the model's type."""

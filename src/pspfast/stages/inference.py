@@ -18,7 +18,7 @@ from pspfast.stages.ais_bench_summary import write_summary
 from pspfast.stages.device_runtimes import batch_of, open_on, workers_for
 from pspfast.stages.dump_layouts import LAYOUTS, Layout, dump_names, write_dumps
 from pspfast.stages.feeding import FeedError, FeedReader, find_feed
-from pspfast.system import threads as parallel
+from pspfast.system import threads
 from pspfast.system.digests import sha256_of
 from pspfast.system.files import OutputError, folder_for_output
 from pspfast.system.terminal import Progress
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pspfast.runtimes.runtime import Runtime
     from pspfast.stages.feeding import Feed
 
-__all__ = ["InferOptions", "PictureFailure", "Summary", "infer", "infer_with"]
+__all__ = ["InferOptions", "InferSummary", "PictureFailure", "infer", "infer_with"]
 
 STAGES = ("read", "infer", "write")
 
@@ -48,7 +48,7 @@ class PictureFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class InferSummary:
     """What a run did.
 
     Attributes:
@@ -135,7 +135,7 @@ def infer(
     workers: int | None = None,
     resume: bool = True,
     quiet: bool = True,
-) -> Summary:
+) -> InferSummary:
     """Run a model over bins and write what it makes of each picture, a file each.
 
     Args:
@@ -180,7 +180,7 @@ def infer(
 
 def infer_with(
     model: str | os.PathLike[str], source: str | os.PathLike[str], output: str | os.PathLike[str], options: InferOptions
-) -> Summary:
+) -> InferSummary:
     """:func:`infer`, with its options as a record."""
     if options.layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {options.layout!r}")
@@ -228,7 +228,7 @@ def infer_with(
         tally.fail([PictureFailure(*one) for one in feed.failures])
         stopped = ""
         try:
-            for _, outcome in parallel.run(
+            for _, outcome in threads.run(
                 lambda: _BatchWorker(feed, runtimes[0], free, dumps, names, size, options.layout),
                 jobs,
                 count,
@@ -242,7 +242,7 @@ def infer_with(
         if options.layout == "ais_bench" and not stopped:
             write_summary(folder, feed, in_order, runtimes, size, seconds, str(model))
         ours = {name for files in in_order.values() for name in files}
-        return Summary(
+        return InferSummary(
             folder=str(folder),
             pictures=len(in_order),
             kept=len(kept),

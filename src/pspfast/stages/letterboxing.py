@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pspfast.formats.bins import PictureRecord
-from pspfast.pictures import kernels as ops
+from pspfast.pictures import kernels
+from pspfast.pictures.byte_canvas import ByteCanvas
 from pspfast.pictures.geometry import Letterbox
 from pspfast.pictures.reader import PictureReader
 
@@ -54,7 +55,7 @@ def parameters(
     canvas = Letterbox.fit((1, 1), size).canvas
     if max(canvas) > _LARGEST_SIDE:
         raise ValueError(f"size must be at most {_LARGEST_SIDE} on both axes, got {canvas}")
-    normalization = ops.Normalization(mean, std, stats)
+    normalization = kernels.Normalization(mean, std, stats)
     return {
         "batch_size": int(batch_size),
         "size": list(canvas),
@@ -88,7 +89,7 @@ class LetterboxSettings:
 
     dtype: str
     canvas: tuple[int, int]
-    normalization: ops.Normalization
+    normalization: kernels.Normalization
     pad_value: float = 0.0
     border: tuple[int, int, int] = (0, 0, 0)
     scale_up: bool = True
@@ -104,7 +105,7 @@ class Preparer:
     """Brings one picture after the other into slots; one preparer a thread.
 
     Args:
-        preparation: how.
+        settings: how.
         max_pixels: larger pictures are refused.
 
     Attributes:
@@ -112,13 +113,13 @@ class Preparer:
         seconds: what reading and decoding (``read``) and letterboxing took since this was last set to zeros.
     """
 
-    def __init__(self, preparation: LetterboxSettings, max_pixels: int) -> None:
-        self._how = preparation
+    def __init__(self, settings: LetterboxSettings, max_pixels: int) -> None:
+        self._how = settings
         self.reader = PictureReader(max_pixels)
-        self._planes = np.empty((3, *preparation.canvas), np.float32) if preparation.dtype == "uint8" else None
+        self._bytes = ByteCanvas(settings.canvas) if settings.dtype == "uint8" else None
         self.seconds = {"read": 0.0, "letterbox": 0.0}
         # Data sets have few sizes, and a geometry is read-only.
-        fit = functools.partial(Letterbox.fit, canvas=preparation.canvas, scale_up=preparation.scale_up)
+        fit = functools.partial(Letterbox.fit, canvas=settings.canvas, scale_up=settings.scale_up)
         self._fit = functools.lru_cache(maxsize=256)(fit)
 
     def prepare(
@@ -130,7 +131,7 @@ class Preparer:
             name: the picture's id, for the record.
             source: its file as the record names it.
             path: of the file; or its name in messages, where ``data`` are given.
-            slot: C-contiguous, of the preparation's type and shape.
+            slot: C-contiguous, of the settings's type and shape.
             data: the file's bytes and modification time, where they are not to be read from ``path``.
 
         Raises:
@@ -149,17 +150,10 @@ class Preparer:
     def fill(self, slot: NDArray[Any], pixels: NDArray[np.uint8], geometry: Letterbox) -> None:
         """Letterbox decoded pixels into a slot."""
         how = self._how
-        if self._planes is None:
-            ops.letterbox_into(slot, pixels, geometry, how.normalization, how.pad_value, how.swap_channels)
-            return
-        (top, left), (height, width) = geometry.crop()
-        inside = np.s_[top : top + height, left : left + width]
-        slot[:] = how.border
-        if geometry.is_scaled:
-            ops.letterbox_into(self._planes, pixels, geometry, how.normalization, 0.0, swap_channels=False)
-            slot[inside] = self._planes.transpose(1, 2, 0)[inside]
+        if self._bytes is None:
+            kernels.letterbox_into(slot, pixels, geometry, how.normalization, how.pad_value, how.swap_channels)
         else:
-            slot[inside] = pixels
+            self._bytes.fill(slot, pixels, geometry, how.border)
 
 
 def written_extents(

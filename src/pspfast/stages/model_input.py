@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pspfast.pictures import kernels as ops
+from pspfast.pictures import kernels
+from pspfast.pictures.byte_canvas import border_near_mean
 from pspfast.runtimes.model_facts import metadata_of, shape_of_picture
 from pspfast.stages.letterboxing import LetterboxSettings, parameters
 
@@ -69,7 +70,7 @@ def resolve_input(runtime: Runtime, model: str, options: InputOptions) -> ModelI
     """
     metadata, taken = metadata_of(runtime, model), runtime.input
     told = metadata.size if metadata else None
-    shape = shape_of_picture(runtime, told or options.size or ops.DEFAULT_SIZE, model)
+    shape = shape_of_picture(runtime, told or options.size or kernels.DEFAULT_SIZE, model)
     is_bytes = taken.dtype == "uint8"
     if len(shape) != 3 or shape[2 if is_bytes else 0] != 3 or taken.dtype not in ("float32", "float16", "uint8"):
         raise ValueError(
@@ -84,8 +85,8 @@ def resolve_input(runtime: Runtime, model: str, options: InputOptions) -> ModelI
         raise ValueError(f"{model}: its metadata say {_size(told)} (height x width), its input is {_size(canvas)}")
     if metadata is not None and metadata.input != taken.dtype:
         raise ValueError(f"{model}: its metadata say {metadata.input}, its input is {taken.dtype}")
-    mean = _constant(model, "mean", metadata.mean if metadata else None, options.mean, ops.IMAGENET_MEAN)
-    std = _constant(model, "std", metadata.std if metadata else None, options.std, ops.IMAGENET_STD)
+    mean = _constant(model, "mean", metadata.mean if metadata else None, options.mean, kernels.IMAGENET_MEAN)
+    std = _constant(model, "std", metadata.std if metadata else None, options.std, kernels.IMAGENET_STD)
     to_rgb = metadata.to_rgb if metadata else True
     if is_bytes:
         return _of_bytes(model, metadata, canvas, mean, options, to_rgb=to_rgb)
@@ -95,12 +96,12 @@ def resolve_input(runtime: Runtime, model: str, options: InputOptions) -> ModelI
     told_parameters = parameters(canvas, mean, std, options.stats, options.pad_value, options.scale_up, dtype, 1)
     if not to_rgb:
         told_parameters["channels"] = "BGR"
-    plain = ops.Normalization(mean, std, options.stats)
+    plain = kernels.Normalization(mean, std, options.stats)
     common: dict[str, Any] = {"scale_up": options.scale_up, "swap_channels": to_rgb}
     of_bins = LetterboxSettings(dtype, canvas, plain, options.pad_value, **common)
     if dtype == taken.dtype:
         return ModelInput(metadata, of_bins, of_bins, told_parameters)
-    rounded = ops.Normalization(mean, std, options.stats, rounded=True)
+    rounded = kernels.Normalization(mean, std, options.stats, rounded=True)
     pad = float(np.float16(options.pad_value))
     return ModelInput(metadata, LetterboxSettings("float32", canvas, rounded, pad, **common), of_bins, told_parameters)
 
@@ -116,14 +117,11 @@ def _of_bytes(
 ) -> ModelInput:
     if options.dtype is not None:
         raise ValueError(f"{model} takes uint8 and normalizes itself, --dtype says {options.dtype}")
-    # What is nearest to the mean becomes nearly zero in the model.
-    blue, green, red = (min(255, max(0, round(value))) for value in (mean[::-1] if to_rgb else mean))
-    plain = ops.Normalization((0, 0, 0), (1, 1, 1), "exact")
-    preparation = LetterboxSettings(
-        "uint8", canvas, plain, 0.0, (blue, green, red), options.scale_up, swap_channels=False
-    )
-    told = {"size": list(canvas), "dtype": "uint8", "border": [blue, green, red], "scale_up": options.scale_up}
-    return ModelInput(metadata, preparation, None, told)
+    border = border_near_mean(mean, to_rgb=to_rgb)
+    plain = kernels.Normalization((0, 0, 0), (1, 1, 1), "exact")
+    settings = LetterboxSettings("uint8", canvas, plain, 0.0, border, options.scale_up, swap_channels=False)
+    told = {"size": list(canvas), "dtype": "uint8", "border": list(border), "scale_up": options.scale_up}
+    return ModelInput(metadata, settings, None, told)
 
 
 def check_classes(model: str, metadata: ModelMetadata | None, data_set: DataSet) -> None:

@@ -19,7 +19,7 @@ from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import MAX_PIXELS, PictureError
 from pspfast.stages.counting import Outcome, Rules, Tally, check_total, digest, no_classes, save_mask, size_fault
 from pspfast.stages.matching import Pairing, Pictured, Sources, pair
-from pspfast.system import threads as parallel
+from pspfast.system import threads
 from pspfast.system.files import OutputError, folder_for_output
 from pspfast.system.machine import peak_memory
 from pspfast.system.terminal import Progress
@@ -275,7 +275,7 @@ def postprocess_with(dump_folder: str | os.PathLike[str], options: PostprocessOp
         data_set.reduce_zero_label if options.reduce_zero_label is None else options.reduce_zero_label,
     )
     rules.matrix()  # rules that contradict each other are told before anything is looked for
-    workers = parallel.default_workers() if options.workers is None else options.workers
+    workers = threads.default_workers() if options.workers is None else options.workers
     paths = {
         "manifest": options.manifest,
         "info": options.info,
@@ -319,8 +319,8 @@ def postprocess_with(dump_folder: str | os.PathLike[str], options: PostprocessOp
             tally.fault(name, f"of no picture in {pairing.asked_by}")
         if not tally.stopped:
             try:
-                threads = min(workers, len(pairing.pictures) or 1)
-                for picture, outcome in parallel.run(make_worker, pairing.pictures, threads, ahead=_AHEAD):
+                count = min(workers, len(pairing.pictures) or 1)
+                for picture, outcome in threads.run(make_worker, pairing.pictures, count, ahead=_AHEAD):
                     tally.add(picture.name, outcome)
                     if tally.stopped:
                         break

@@ -18,10 +18,10 @@ import pspfast
 from pspfast.datasets import VOC, find_picture, pictures_in
 from pspfast.datasets.names import Failure, names_of_split, names_to_use
 from pspfast.formats.bins import BinFolder, BinRecord, Manifest, PictureRecord
-from pspfast.pictures import kernels as ops
+from pspfast.pictures import kernels
 from pspfast.pictures.reader import MAX_PIXELS, PictureError
 from pspfast.stages.letterboxing import LetterboxSettings, Preparer, parameters, written_extents
-from pspfast.system import threads as parallel
+from pspfast.system import threads
 from pspfast.system.files import OutputError, folder_for_output, stem, write_sparse
 from pspfast.system.machine import peak_memory
 from pspfast.system.terminal import Progress
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from pspfast.datasets import DataSet
 
-__all__ = ["Failure", "PreprocessOptions", "Summary", "preprocess", "preprocess_with"]
+__all__ = ["Failure", "PreprocessOptions", "PreprocessSummary", "preprocess", "preprocess_with"]
 
 STAGES = ("decode", "letterbox", "write")
 
@@ -44,7 +44,7 @@ _MOST_WORKERS = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class PreprocessSummary:
     """What a run did.
 
     Attributes:
@@ -112,9 +112,9 @@ class PreprocessOptions:
     """How pictures become bins; see :func:`preprocess` for what each means."""
 
     split: str | os.PathLike[str] | None = None
-    size: tuple[int, int] = ops.DEFAULT_SIZE
-    mean: Sequence[float] = ops.IMAGENET_MEAN
-    std: Sequence[float] = ops.IMAGENET_STD
+    size: tuple[int, int] = kernels.DEFAULT_SIZE
+    mean: Sequence[float] = kernels.IMAGENET_MEAN
+    std: Sequence[float] = kernels.IMAGENET_STD
     stats: Literal["float16", "exact"] = "float16"
     pad_value: float = 0.0
     scale_up: bool = True
@@ -132,9 +132,9 @@ def preprocess(
     bin_folder: str | os.PathLike[str],
     split: str | os.PathLike[str] | None = None,
     *,
-    size: tuple[int, int] = ops.DEFAULT_SIZE,
-    mean: Sequence[float] = ops.IMAGENET_MEAN,
-    std: Sequence[float] = ops.IMAGENET_STD,
+    size: tuple[int, int] = kernels.DEFAULT_SIZE,
+    mean: Sequence[float] = kernels.IMAGENET_MEAN,
+    std: Sequence[float] = kernels.IMAGENET_STD,
     stats: Literal["float16", "exact"] = "float16",
     pad_value: float = 0.0,
     scale_up: bool = True,
@@ -145,7 +145,7 @@ def preprocess(
     max_pixels: int = MAX_PIXELS,
     data_set: DataSet = VOC,
     quiet: bool = True,
-) -> Summary:
+) -> PreprocessSummary:
     """Letterbox pictures into bins of ``(batch_size, 3, H, W)`` and describe them in ``manifest.json``.
 
     Args:
@@ -202,7 +202,7 @@ def preprocess(
 
 def preprocess_with(
     image_folder: str | os.PathLike[str], bin_folder: str | os.PathLike[str], options: PreprocessOptions
-) -> Summary:
+) -> PreprocessSummary:
     """:func:`preprocess`, with its options as a record."""
     started = time.perf_counter()
     how = parameters(
@@ -215,7 +215,7 @@ def preprocess_with(
         options.dtype,
         options.batch_size,
     )
-    workers = parallel.default_workers() if options.workers is None else options.workers
+    workers = threads.default_workers() if options.workers is None else options.workers
     if not 1 <= workers <= _MOST_WORKERS:
         raise ValueError(f"workers must be 1 to {_MOST_WORKERS}, got {workers}")
     if not os.fspath(image_folder):
@@ -227,7 +227,7 @@ def preprocess_with(
     preparation = LetterboxSettings(
         options.dtype,
         options.size,
-        ops.Normalization(options.mean, options.std, options.stats),
+        kernels.Normalization(options.mean, options.std, options.stats),
         options.pad_value,
         scale_up=options.scale_up,
     )
@@ -253,7 +253,7 @@ def preprocess_with(
             tally.fail(unusable)
             stopped = ""
             try:
-                for _, outcome in parallel.run(make_worker, to_do, min(workers, len(to_do) or 1), ahead=_AHEAD):
+                for _, outcome in threads.run(make_worker, to_do, min(workers, len(to_do) or 1), ahead=_AHEAD):
                     tally.add(outcome)
                 # In the split's order, whichever worker was first.
                 place = {name: index for index, name in enumerate(names)}
@@ -264,7 +264,7 @@ def preprocess_with(
             except OutputError as error:
                 stopped = str(error)
 
-    return Summary(
+    return PreprocessSummary(
         pictures=sum(len(record.pictures) for record in tally.records.values()),
         kept=done,
         bins=len(tally.records),

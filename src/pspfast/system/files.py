@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
-    "OutputError", "folder_for_output", "remove_leftovers", "replace_file", "stem", "write_all", "write_json",
+    "OutputError", "folder_for_output", "remove", "remove_leftovers", "replace_file", "stem", "write_all", "write_json",
     "write_sparse", "write_whole",
 ]  # fmt: skip
 
@@ -164,6 +164,21 @@ def folder_for_output(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise OutputError(folder, error) from error
     return folder
+
+
+def remove(path: str | os.PathLike[str]) -> bool:
+    """Remove a file, and say whether there was one.
+
+    Raises:
+        OutputError: it cannot be removed.
+    """
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise OutputError(path, error) from error
+    return True
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -93,19 +93,19 @@ def _metadata(
 ) -> tuple[ModelMetadata | None, tuple[int, int] | None]:
     """What a model says of its constants, and the size of its input."""
     from pspfast.formats.model_metadata import read_metadata
-    from pspfast.graphs import model_files as graphs
+    from pspfast.graphs import model_files
 
-    loaded = graphs.load(model)
+    loaded = model_files.load(model)
     try:
         known = read_metadata(loaded)
     except ValueError as error:
         raise ValueError(f"{model}: {error}") from error
     if known is not None and known.input == "uint8":
         raise ValueError(f"{model} takes bytes and normalizes them itself; AIPP would do it twice")
-    inputs: list[Any] = graphs.inputs(loaded)
+    inputs: list[Any] = model_files.inputs(loaded)
     if rank >= len(inputs):
         raise ValueError(f"{model} has {len(inputs)} inputs, counted from 0; --input-rank {rank} is none of them")
-    shape = graphs.shape_of(inputs[rank])
+    shape = model_files.shape_of(inputs[rank])
     if shape is None or len(shape) != 4 or (shape[1] not in (3, None) and not isinstance(shape[1], str)):
         raise ValueError(f"{model}: input {inputs[rank].name} is {shape}; AIPP is for pictures, (N, 3, H, W)")
     height, width = shape[2:]

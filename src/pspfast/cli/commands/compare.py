@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pspfast.accuracy.comparison import _classes_of, compare, verdict
+from pspfast.accuracy.comparison import classes_text, compare, verdict
 from pspfast.accuracy.evaluations import BASELINES, Side
 from pspfast.cli import console
 from pspfast.cli.options import label_rule_options, pictures_of_split
@@ -63,7 +63,7 @@ def main(
     if baseline:
         if len(sides[0].classes) != len(VOC.classes):
             raise ValueError(
-                f"{baseline} has VOC's {len(VOC.classes)} classes, {_classes_of(sides[0])}: they cannot be compared"
+                f"{baseline} has VOC's {len(VOC.classes)} classes, {classes_text(sides[0])}: they cannot be compared"
             )
         sides.insert(0, Side.baseline(baseline))
     if split is not None:

@@ -11,7 +11,7 @@ import click
 
 from pspfast.cli import console, environment
 from pspfast.formats.result import table
-from pspfast.graphs import model_files as graphs
+from pspfast.graphs import model_files
 from pspfast.graphs.diagnosis import Diagnosis, Finding, diagnose
 from pspfast.graphs.pool_repair import Repair, repair
 from pspfast.system import terminal
@@ -65,8 +65,8 @@ def main(model: str, fix: str | None, adaptive: tuple[str, ...], json_file: str 
         return _environment(json_file)
     check_outputs([fix, json_file], [model])
     if fix is not None:
-        graphs.check_writable(fix)
-    loaded = graphs.load(model)
+        model_files.check_writable(fix)
+    loaded = model_files.load(model)
     found = _diagnosed(model, loaded, adaptive)
     terminal.report(f"{model}\n{_report(found)}")
     others: dict[str, Any] = {"model": model}
@@ -78,7 +78,7 @@ def main(model: str, fix: str | None, adaptive: tuple[str, ...], json_file: str 
             if repairs
             else found
         )
-        graphs.save(new, fix)
+        model_files.save(new, fix)
         terminal.report("\n" + _repair_report(fix, repairs, left, rest))
         others["fix"] = {
             "output": fix,

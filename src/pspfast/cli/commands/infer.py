@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pspfast.stages.dump_layouts import Layout
-    from pspfast.stages.inference import Summary
+    from pspfast.stages.inference import InferSummary
 
 __all__ = ["main", "runtime_options"]
 
@@ -107,7 +107,7 @@ def main(
     return _told(summary, quiet=quiet)
 
 
-def _told(summary: Summary, *, quiet: bool) -> int:
+def _told(summary: InferSummary, *, quiet: bool) -> int:
     if not quiet:
         terminal.report(str(summary))
     if summary.stopped:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pspfast.datasets import DataSet
-from pspfast.accuracy.best_possible import CANVASES, PAINTINGS, Finding, oracle
+from pspfast.accuracy.best_possible import CANVASES, PAINTINGS, CanvasScores, oracle
 
 __all__ = ["main"]
 
@@ -29,7 +29,7 @@ painted where it is read: a pixel of the canvas has the label that the exact way
 painted where it is: it has the label at its centre, which is what the network sees after cv2.resize"""
 
 
-def _tables(findings: Sequence[Finding]) -> str:
+def _tables(findings: Sequence[CanvasScores]) -> str:
     parts = []
     for what, groups in (
         ("Pictures that are not scaled down", [finding.pictures for finding in findings]),
@@ -47,7 +47,7 @@ def _tables(findings: Sequence[Finding]) -> str:
     return "\n\n".join([*parts, _LEGEND])
 
 
-def _as_json(finding: Finding) -> dict[str, Any]:
+def _as_json(finding: CanvasScores) -> dict[str, Any]:
     groups = {"pictures": finding.pictures, "scaled_down": finding.scaled_down}
     scores = {
         name: {painting: matrix.miou() if matrix.total else None for painting, matrix in group.items()}

@@ -11,7 +11,7 @@ from pspfast.cli import console
 from pspfast.cli.options import data_set_options, json_option, workers_option
 from pspfast.datasets import places
 from pspfast.formats.bins import MANIFEST
-from pspfast.pictures import kernels as ops
+from pspfast.pictures import kernels
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.stages.preprocessing import PreprocessOptions, preprocess_with
 from pspfast.system import terminal
@@ -33,16 +33,22 @@ __all__ = ["main"]
 )
 @data_set_options
 @click.option("--bin-folder-path", type=click.Path(), required=True, help="Folder for the bins and manifest.json.")
-@click.option("--size", type=(int, int), default=ops.DEFAULT_SIZE, metavar="H W", help="Canvas, height and width.")
+@click.option("--size", type=(int, int), default=kernels.DEFAULT_SIZE, metavar="H W", help="Canvas, height and width.")
 @click.option(
     "--stats",
     type=click.Choice(["float16", "exact"]),
     default="float16",
     help="float16 rounds mean and std first, as the published bins are made; exact does not.",
 )
-@click.option("--mean", type=(float, float, float), default=ops.IMAGENET_MEAN, metavar="R G B", help="Mean, 0..255.")
 @click.option(
-    "--std", type=(float, float, float), default=ops.IMAGENET_STD, metavar="R G B", help="Standard deviation, 0..255."
+    "--mean", type=(float, float, float), default=kernels.IMAGENET_MEAN, metavar="R G B", help="Mean, 0..255."
+)
+@click.option(
+    "--std",
+    type=(float, float, float),
+    default=kernels.IMAGENET_STD,
+    metavar="R G B",
+    help="Standard deviation, 0..255.",
 )
 @click.option("--pad-value", type=float, default=0.0, help="Value round the picture, after normalization.")
 @click.option("--scale-up/--no-scale-up", default=True, help="Enlarge pictures smaller than the canvas.")

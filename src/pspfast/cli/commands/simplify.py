@@ -8,7 +8,7 @@ import click
 
 from pspfast.cli import console
 from pspfast.cli.options import json_option
-from pspfast.graphs import model_files as graphs
+from pspfast.graphs import model_files
 from pspfast.graphs.simplification import differences, fixed_shapes, simplify
 from pspfast.system import terminal
 from pspfast.system.files import write_json
@@ -39,13 +39,13 @@ def main(
     Fixing the batch of a model that was made for another one is refused: constants for that may be anywhere in it.
     """
     check_outputs([output, json_file], [model])
-    graphs.check_writable(output)
-    before = graphs.load(model)
+    model_files.check_writable(output)
+    before = model_files.load(model)
     if batch is not None and input_shape:
         raise ValueError("--batch and --input-shape say the same in two ways; give one")
     shapes = fixed_shapes(before, batch) if batch is not None else _shapes(before, input_shape)
     after = simplify(before, shapes, compare=not no_check)
-    graphs.save(after, output)
+    model_files.save(after, output)
     rows = differences(before, after)
     width = max(len(name) for name, _, _ in rows)
     lines = [f"{'operator':{width}}  before  after"]
@@ -65,7 +65,7 @@ def _shapes(model: Any, texts: tuple[str, ...]) -> dict[str, list[int]]:
     for text in texts:
         name, colon, numbers = text.rpartition(":")
         if not colon:
-            names = [value.name for value in graphs.inputs(model)]
+            names = [value.name for value in model_files.inputs(model)]
             if len(names) != 1:
                 raise ValueError(f"the model has {len(names)} inputs, {', '.join(names)}; say NAME:{text}")
             name = names[0]

@@ -19,7 +19,7 @@ __all__ = ["RunOptions"]
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a run is to be done: the options of :func:`pspfast.stages.whole_run.run`, where ``input`` is ``wishes``."""
+    """How a run is to be done: :func:`pspfast.stages.whole_run.run`, whose ``input_options`` are ``input`` here."""
 
     input: InputOptions | None = None
     geometry: CropRule = "exact"

@@ -11,6 +11,7 @@ import numpy as np
 from pspfast.formats.bins import BinRecord
 from pspfast.formats.dumps import Dump, DumpError, DumpReader
 from pspfast.formats.ledger import Entry
+from pspfast.pictures.colouring import coloured
 from pspfast.pictures.labels import MOST_LABEL_BYTES, decode_labels
 from pspfast.pictures.reader import PictureError
 from pspfast.runtimes.runtime import RuntimeFault
@@ -173,8 +174,7 @@ class PictureWorker:
     def _write_overlay(self, path: str, pixels: NDArray[np.uint8], classes: NDArray[Any]) -> None:
         import simplejpeg  # type: ignore[import-untyped]
 
-        colours = np.frombuffer(self._colours, np.uint8).reshape(-1, 3)[:, ::-1]
-        painted = colours[np.minimum(classes, len(colours) - 1)]
+        painted = coloured(classes, self._colours)[..., ::-1]
         mixed = pixels * np.float32(1 - _OVERLAY_SHARE) + painted * np.float32(_OVERLAY_SHARE)
         shown = np.where((classes == 0)[..., None], pixels, (mixed + 0.5).astype(np.uint8))
         coded = simplejpeg.encode_jpeg(np.ascontiguousarray(shown), quality=_OVERLAY_QUALITY, colorspace="BGR")

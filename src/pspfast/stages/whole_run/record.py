@@ -13,9 +13,9 @@ from pspfast.pictures.labels import MOST_LABEL_BYTES, decode_labels
 from pspfast.pictures.reader import PictureReader
 from pspfast.stages.counting import Rules
 from pspfast.stages.showcase import Showcase
-from pspfast.system import threads as parallel
 from pspfast.system.files import OutputError
 from pspfast.system.machine import cpu_name
+from pspfast.system.threads import default_workers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,7 +92,7 @@ def _environment() -> dict[str, Any]:
     return {
         "cpu": cpu_name(),
         "isa": pspfast.isa()["active"],
-        "cores": parallel.default_workers(),
+        "cores": default_workers(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "system": f"{platform.system()} {platform.machine()}",

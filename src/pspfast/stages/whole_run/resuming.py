@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pspfast
 from pspfast.stages.counting import Rules
-from pspfast.system.files import OutputError, remove_leftovers, write_whole
+from pspfast.system.files import remove, remove_leftovers, write_whole
 from pspfast.system.locks import FolderBusyError, held
 
 if TYPE_CHECKING:
@@ -77,14 +77,14 @@ class ResumeState:
     def forget(self) -> None:
         """Remove what an earlier run left to go by."""
         for name in (_STATE, LEDGER, RESULT, PUBLISHED, RECORD):
-            _remove(self._folder / name)
+            remove(self._folder / name)
 
     def begin(self, *, stale: bool) -> None:
         """Write it; what says more than is there (``stale``) is removed."""
         states = {item.name: self.state(item) for item in self._source.items}
         write_whole(self._path, json.dumps({"follows_from": self._follows_from, "pictures": states}).encode())
         for name in (RESULT, PUBLISHED, RECORD) if stale else ():
-            _remove(self._folder / name)
+            remove(self._folder / name)
 
 
 def _short(value: Any) -> str:
@@ -115,12 +115,3 @@ def locked(folder: Path) -> Iterator[None]:
     with held(str(folder / _LOCK), FolderBusyError(str(folder))):
         remove_leftovers(folder)
         yield
-
-
-def _remove(path: Path) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise OutputError(path, error) from error

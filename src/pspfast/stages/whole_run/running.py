@@ -29,7 +29,7 @@ from pspfast.stages.whole_run.picture_worker import PictureWorker
 from pspfast.stages.whole_run.record import finish_examples, noted, run_record
 from pspfast.stages.whole_run.resuming import LEDGER, PUBLISHED, RECORD, RESULT, ResumeState, follows_from, locked
 from pspfast.stages.whole_run.summary import Run
-from pspfast.system import threads as parallel
+from pspfast.system import threads
 from pspfast.system.digests import sha256_of
 from pspfast.system.files import OutputError, folder_for_output, write_whole
 from pspfast.system.machine import peak_memory
@@ -56,7 +56,7 @@ def run(
     source: Source,
     output: str | os.PathLike[str],
     *,
-    wishes: InputOptions | None = None,
+    input_options: InputOptions | None = None,
     geometry: CropRule = "exact",
     runtime: str | Callable[[int], Runtime] = "auto",
     devices: Sequence[int] = (0,),
@@ -80,7 +80,7 @@ def run(
         model: the file.
         source: the pictures, see :mod:`pspfast.datasets.sources`.
         output: folder for what the run leaves; made if need be.
-        wishes: about the model's input, which its file knows best.
+        input_options: about the model's input, which its file knows best.
         geometry: ``"exact"``, or ``"reference"`` for the published script's crop.
         runtime, devices, provider, provider_options, allow_cpu, threads, batch: see
             :func:`pspfast.stages.inference.infer`.
@@ -105,7 +105,7 @@ def run(
     if not (report is False or callable(report)):
         raise TypeError("report is what writes the page, pspfast.report.write_report, or False; not True")
     options = RunOptions(
-        input=wishes,
+        input=input_options,
         geometry=geometry,
         runtime=runtime,
         devices=devices,
@@ -129,7 +129,7 @@ def run(
 def run_with(model: str | os.PathLike[str], source: Source, output: str | os.PathLike[str], options: RunOptions) -> Run:
     """:func:`run`, with its options as a record."""
     pspfast.isa()  # a wrong PSPFAST_ISA is told before anything is touched
-    workers = parallel.default_workers() if options.workers is None else options.workers
+    workers = threads.default_workers() if options.workers is None else options.workers
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     if not source.items and not source.missing:
@@ -287,9 +287,9 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
     return replace(finished, unwritten=tuple(unwritten))
 
 
-def _finished_pictures(make_worker: Callable[[], PictureWorker], flow: Flow, threads: int) -> Iterator[FinishedPicture]:
-    plan: parallel.Plan[Any, Any, FinishedPicture] = flow
-    return parallel.run_plan(make_worker, plan, threads, ahead=_AHEAD)
+def _finished_pictures(make_worker: Callable[[], PictureWorker], flow: Flow, workers: int) -> Iterator[FinishedPicture]:
+    plan: threads.Plan[Any, Any, FinishedPicture] = flow
+    return threads.run_plan(make_worker, plan, workers, ahead=_AHEAD)
 
 
 def _of_model(data_set: DataSet, metadata: ModelMetadata) -> DataSet:
