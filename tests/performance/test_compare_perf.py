@@ -13,7 +13,8 @@ from pspfast.cli.commands.compare_perf import main, read_sides
 from pspfast.formats.measurements import Measurement, benchmark_json, devices_in_card
 from pspfast.speed import claims
 from pspfast.speed.data_path import DataPath
-from pspfast.speed.throughputs import Comparison, Figure, compare
+from pspfast.speed.throughput_comparison import ThroughputComparison, compare_throughputs
+from pspfast.speed.throughputs import Figure
 from pspfast.vendors.texts import parse, read
 from tests.performance import texts
 
@@ -56,7 +57,7 @@ def measured(kind: str, throughput: float, device: str | None, **others: Any) ->
     return Measurement(source="f", tool="t", kind=kind, throughput=throughput, device=device, **{"batch": 1, **others})
 
 
-def codes(found: list[claims.Finding]) -> set[str]:
+def codes(found: list[claims.UnsoundClaim]) -> set[str]:
     return {finding.code for finding in found}
 
 
@@ -169,7 +170,7 @@ def test_verdict_met_and_targets(files: dict[str, str]) -> None:
 def test_the_same_kind_decides() -> None:
     ours = [measured("interface", 10, "Ascend310P3"), measured("end to end", 5, "Ascend310P3")]
     theirs = [measured("gpu compute", 12, "T4"), measured("end to end", 4, "T4")]
-    found = compare(figures_of(*ours, *theirs))
+    found = compare_throughputs(figures_of(*ours, *theirs))
     (deciding,) = [pair for pair in found.pairs if pair.decides]
     assert deciding.figure.measured.kind == "end to end" and found.is_met is True
     assert "different kinds" not in codes(list(found.findings))
@@ -177,19 +178,23 @@ def test_the_same_kind_decides() -> None:
 
 def test_figures_of_pictures_decide_before_random_ones() -> None:
     ours = [measured("pure inference", 10, "Ascend310", on_random_data=True), measured("interface", 9, "Ascend310")]
-    found = compare(figures_of(*ours, measured("gpu compute", 50, "T4", on_random_data=True)))
+    found = compare_throughputs(figures_of(*ours, measured("gpu compute", 50, "T4", on_random_data=True)))
     assert [pair.figure.measured.kind for pair in found.pairs if pair.decides] == ["interface"]
     assert found.is_met is False
 
 
 def test_no_common_batch_is_told() -> None:
-    found = compare(figures_of(measured("infer", 9, "Ascend310"), measured("gpu compute", 5, "T4", batch=8)))
+    found = compare_throughputs(
+        figures_of(measured("infer", 9, "Ascend310"), measured("gpu compute", 5, "T4", batch=8))
+    )
     assert found.is_met is True and "different batches" in codes(list(found.findings))
 
 
 def test_stages_of_the_host_stand_for_no_device() -> None:
     stages = [measured("data read", 900, "Ascend310"), measured("preprocess", 900, "Ascend310")]
-    found = compare(figures_of(*stages, measured("post", 900, "Ascend310"), measured("gpu compute", 5, "T4")))
+    found = compare_throughputs(
+        figures_of(*stages, measured("post", 900, "Ascend310"), measured("gpu compute", 5, "T4"))
+    )
     assert found.pairs == () and found.is_met is None
 
 
@@ -288,7 +293,7 @@ def test_cores_measured_now() -> None:
     path = DataPath.measure(seconds=0.05)
     assert path.milliseconds.keys() == {"data read", "preprocess", "post"}
     assert all(0 < ms < 1000 for ms in path.milliseconds.values()) and "measured now" in path.source
-    found = Comparison(tuple(figures_of(measured("interface", 100, "Ascend310"))), (), (), path)
+    found = ThroughputComparison(tuple(figures_of(measured("interface", 100, "Ascend310"))), (), (), path)
     assert f"{path.total:.2f} ms of one core a picture" in str(found) and "keep a device of Ascend310" in str(found)
 
 

@@ -137,7 +137,7 @@ def test_percentiles_of_times_that_are_known(monkeypatch: pytest.MonkeyPatch, tm
     with monkeypatch.context() as patched:
         watched = Watched(model, lambda _: None)
         watched._run = lambda batch: [batch[:, :1].astype(np.int64)]  # type: ignore[method-assign]
-        patched.setattr("pspfast.speed.benchmarking.time.perf_counter", lambda: float(next(clock)))
+        patched.setattr("pspfast.speed.warm_model.time.perf_counter", lambda: float(next(clock)))
         found = benchmark_pure(model, rounds=100, runtime=lambda _: watched)
     (measured,) = found.measurements
     assert measured.throughput == pytest.approx(400 / 5.05)

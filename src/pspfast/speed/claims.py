@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pspfast.formats.measurements import Measurement, Statement
 
 __all__ = [
-    "CODES", "MIN_ITERATIONS", "Finding", "check_cards", "check_comparison", "check_measurements", "check_statements",
-    "meant",
+    "CODES", "MIN_ITERATIONS", "UnsoundClaim", "check_cards", "check_comparison", "check_measurements",
+    "check_statements", "meant",
 ]  # fmt: skip
 
 MIN_ITERATIONS = 50
@@ -52,8 +52,8 @@ CODES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """Something unsound.
+class UnsoundClaim:
+    """A figure, a comparison of figures or a statement about them that does not hold.
 
     Attributes:
         code: one of :data:`CODES`.
@@ -69,7 +69,9 @@ class Finding:
         return f"{self.code}: {self.where}: {self.text}"
 
 
-def check_measurements(measurements: Sequence[Measurement], *, min_iterations: int = MIN_ITERATIONS) -> list[Finding]:
+def check_measurements(
+    measurements: Sequence[Measurement], *, min_iterations: int = MIN_ITERATIONS
+) -> list[UnsoundClaim]:
     """What is unsound in figures by themselves; one finding for all figures of a run.
 
     Args:
@@ -82,32 +84,36 @@ def check_measurements(measurements: Sequence[Measurement], *, min_iterations: i
         >>> [finding.code for finding in check_measurements(made)]
         ['random data', 'no data path']
     """
-    found: dict[Finding, None] = {}
+    found: dict[UnsoundClaim, None] = {}
     for one in measurements:
         for finding in _of_one(one, measurements, min_iterations):
             found.setdefault(finding)
     return [*found, *_without_data_path(measurements)]
 
 
-def _of_one(one: Measurement, others: Sequence[Measurement], min_iterations: int) -> Iterator[Finding]:
+def _of_one(one: Measurement, others: Sequence[Measurement], min_iterations: int) -> Iterator[UnsoundClaim]:
     if COMMAS_IN_SHAPES in one.notes:
-        yield Finding(
+        yield UnsoundClaim(
             "shapes with commas",
             one.where,
             "--shapes=name:1,3,500,500 is not trtexec's syntax (1x3x500x500); trtexec 7 runs a model of fixed batch "
             "regardless, from 8.0 on such a model takes no --shapes at all",
         )
     if ZERO_QPS in one.notes:
-        yield Finding("zero qps", one.where, "trtexec 7.x says 0 qps of ONNX models; 1000 x batch / GPU mean is taken")
+        yield UnsoundClaim(
+            "zero qps", one.where, "trtexec 7.x says 0 qps of ONNX models; 1000 x batch / GPU mean is taken"
+        )
     if one.batch is not None and one.batch_run is not None and one.batch != one.batch_run:
-        yield Finding("static batch", one.where, _static_batch(one, others))
+        yield UnsoundClaim("static batch", one.where, _static_batch(one, others))
     elif ASSUMED_BATCH in one.notes and one.batch is None:
-        yield Finding("unknown batch", one.where, "nothing says which batch ran; counted as 1, say it with --batch")
+        yield UnsoundClaim(
+            "unknown batch", one.where, "nothing says which batch ran; counted as 1, say it with --batch"
+        )
     if one.on_random_data:
         what = "one made-up input, again and again" if one.kind == "pure inference" else "made-up inputs"
-        yield Finding("random data", one.where, f"{one.tool} ran {what}, not pictures")
+        yield UnsoundClaim("random data", one.where, f"{one.tool} ran {what}, not pictures")
     if one.iterations is not None and one.iterations < min_iterations:
-        yield Finding("few iterations", one.where, f"{one.iterations} inferences, fewer than {min_iterations}")
+        yield UnsoundClaim("few iterations", one.where, f"{one.iterations} inferences, fewer than {min_iterations}")
 
 
 def _static_batch(one: Measurement, others: Sequence[Measurement]) -> str:
@@ -129,7 +135,7 @@ def _static_batch(one: Measurement, others: Sequence[Measurement]) -> str:
     return f"{text}; {one.throughput:.3f} a second is of batch {one.batch_run}, not {1000 * one.batch / mean:.1f}"
 
 
-def _without_data_path(measurements: Iterable[Measurement]) -> Iterator[Finding]:
+def _without_data_path(measurements: Iterable[Measurement]) -> Iterator[UnsoundClaim]:
     runs: dict[tuple[str, str, str | None], list[Measurement]] = {}
     for one in measurements:
         runs.setdefault((one.source, one.tool, one.device), []).append(one)
@@ -137,17 +143,19 @@ def _without_data_path(measurements: Iterable[Measurement]) -> Iterator[Finding]
         if all(one.kind != "end to end" for one in ones):
             kinds = ", ".join(dict.fromkeys(one.kind for one in ones))
             of = f" of {device}" if device else ""
-            yield Finding("no data path", source, f"{tool}'s figures{of} ({kinds}) leave out pre- and post-processing")
+            yield UnsoundClaim(
+                "no data path", source, f"{tool}'s figures{of} ({kinds}) leave out pre- and post-processing"
+            )
 
 
-def check_statements(statements: Sequence[Statement], measurements: Sequence[Measurement]) -> list[Finding]:
+def check_statements(statements: Sequence[Statement], measurements: Sequence[Measurement]) -> list[UnsoundClaim]:
     """What a document's prose says of its figures that they do not bear out.
 
     Args:
         statements: of the prose.
         measurements: of the same document.
     """
-    found: dict[Finding, None] = {}
+    found: dict[UnsoundClaim, None] = {}
     by_line: dict[tuple[str, int], list[tuple[Statement, Measurement | None]]] = {}
     for said in statements:
         match = meant(said, measurements)
@@ -172,7 +180,9 @@ def meant(said: Statement, measurements: Sequence[Measurement]) -> Measurement |
     return matches[0] if matches else None
 
 
-def _of_statement(said: Statement, match: Measurement | None, measurements: Sequence[Measurement]) -> Iterator[Finding]:
+def _of_statement(
+    said: Statement, match: Measurement | None, measurements: Sequence[Measurement]
+) -> Iterator[UnsoundClaim]:
     where = f"{said.source}:{said.line}"
     device = match.device if match is not None else said.device
     if not said.is_latency and said.factor > 1 and device is not None and devices_in_card(device) != said.factor:
@@ -180,17 +190,17 @@ def _of_statement(said: Statement, match: Measurement | None, measurements: Sequ
             f"{said.value:g} is multiplied by {said.factor:g}" if said.value else f"said to be {said.factor:g} devices"
         )
         what = "a T4 is one device" if device == "T4" else f"a card of {device} is counted as {devices_in_card(device)}"
-        yield Finding("four devices", where, f"{figure}, but {what}")
+        yield UnsoundClaim("four devices", where, f"{figure}, but {what}")
     if match is None:
         return
     if said.called is not None and said.called != match.kind:
-        yield Finding("misnamed figure", where, _misnamed(said, match, measurements))
+        yield UnsoundClaim("misnamed figure", where, _misnamed(said, match, measurements))
     if said.batch is not None and match.batch is not None and said.batch != match.batch:
-        yield Finding(
+        yield UnsoundClaim(
             "wrong batch", where, f"{said.value:g} is called batch {said.batch}; it is of batch {match.batch}"
         )
     if said.is_latency and match.batch_run is not None and said.factor != match.batch_run:
-        yield Finding(
+        yield UnsoundClaim(
             "static batch",
             where,
             f"{said.value:g} ms is taken for batch {said.factor:g}; batch {match.batch_run} ran, which makes "
@@ -198,7 +208,7 @@ def _of_statement(said: Statement, match: Measurement | None, measurements: Sequ
         )
     made = 1000 * said.factor / said.value if said.is_latency else said.value * said.factor
     if said.result is not None and not agree(made, said.result, 0.005):
-        yield Finding("wrong arithmetic", where, f"{said.result:g} is said to come out; it is {made:.6g}")
+        yield UnsoundClaim("wrong arithmetic", where, f"{said.result:g} is said to come out; it is {made:.6g}")
 
 
 def _misnamed(said: Statement, match: Measurement, measurements: Sequence[Measurement]) -> str:
@@ -214,7 +224,7 @@ def _misnamed(said: Statement, match: Measurement, measurements: Sequence[Measur
     return f"{text} (x{devices}: {devices * real.throughput:.2f}, not {devices * said.value:.2f})"
 
 
-def _compared_in_prose(said: list[tuple[Statement, Measurement | None]]) -> Iterator[Finding]:
+def _compared_in_prose(said: list[tuple[Statement, Measurement | None]]) -> Iterator[UnsoundClaim]:
     """Figures with a sign between them."""
     known = [match for _, match in said if match is not None]
     first = said[0][0]
@@ -222,19 +232,19 @@ def _compared_in_prose(said: list[tuple[Statement, Measurement | None]]) -> Iter
         return
     for other in known[1:]:
         if other.kind != known[0].kind:
-            yield Finding("different kinds", f"{first.source}:{first.line}", _kinds_differ(known[0], other))
+            yield UnsoundClaim("different kinds", f"{first.source}:{first.line}", _kinds_differ(known[0], other))
 
 
-def check_comparison(first: Measurement, second: Measurement) -> list[Finding]:
+def check_comparison(first: Measurement, second: Measurement) -> list[UnsoundClaim]:
     """What is unsound in setting one figure against another."""
-    found: list[Finding] = []
+    found: list[UnsoundClaim] = []
     where = f"{first.where} and {second.where}"
     if first.kind != second.kind:
-        found.append(Finding("different kinds", where, _kinds_differ(first, second)))
+        found.append(UnsoundClaim("different kinds", where, _kinds_differ(first, second)))
     ran = [one.batch_run if one.batch_run is not None else one.batch for one in (first, second)]
     if None not in ran and ran[0] != ran[1]:
         found.append(
-            Finding("different batches", where, f"batch {ran[0]} ran on one side, batch {ran[1]} on the other")
+            UnsoundClaim("different batches", where, f"batch {ran[0]} ran on one side, batch {ran[1]} on the other")
         )
     return found
 
@@ -249,14 +259,14 @@ def _kinds_differ(first: Measurement, second: Measurement) -> str:
     return text
 
 
-def check_cards(devices_per_card: Mapping[str | None, int]) -> list[Finding]:
+def check_cards(devices_per_card: Mapping[str | None, int]) -> list[UnsoundClaim]:
     """Devices a card as someone counts them, by device.
 
     Example:
         >>> [str(finding) for finding in check_cards({"T4": 4, "Ascend310": 4})]
         ['four devices: T4: counted as 4 devices a card; a T4 is one device']
     """
-    found: list[Finding] = []
+    found: list[UnsoundClaim] = []
     for device, count in devices_per_card.items():
         known = devices_in_card(device)
         if count == known:
@@ -267,5 +277,5 @@ def check_cards(devices_per_card: Mapping[str | None, int]) -> list[Finding]:
             said = f"a {device} is one device"
         else:
             said = f"a card of {device} is taken to have {known}; only that of the Ascend 310 has 4"
-        found.append(Finding("four devices", device or "a device", f"counted as {count} devices a card; {said}"))
+        found.append(UnsoundClaim("four devices", device or "a device", f"counted as {count} devices a card; {said}"))
     return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pspfast.datasets import find_picture
-from pspfast.pictures import kernels as ops
+from pspfast.pictures import kernels
 from pspfast.pictures.geometry import Letterbox
 from pspfast.pictures.reader import PictureReader
 from pspfast.runtimes.model_facts import shape_of_picture
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pspfast.runtimes.runtime import Runtime
     from pspfast.stages.feeding import Feed
 
-__all__ = ["Bins", "Pictures", "Preparation", "Source", "Times"]
+__all__ = ["EngineInput", "TimedBins", "TimedPictures", "TimedSource", "Times"]
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Times:
             getattr(self, name).extend(getattr(other, name))
 
 
-class Source(Protocol):
+class TimedSource(Protocol):
     """Where pictures come from; one a thread."""
 
     def fill(self, name: str, slot: NDArray[Any], times: Times) -> Letterbox | None:
@@ -53,18 +53,26 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Preparation:
-    """How pictures become what a model takes."""
+class EngineInput:
+    """What an engine takes a picture as, and how the picture becomes that.
+
+    Attributes:
+        dtype, shape: of a slot of a batch.
+        canvas: ``(H, W)`` of the letterboxed picture in it.
+        normalization: of its pixels.
+        swap: whether blue and red change places.
+        border: what bytes hold round the picture; empty for floats, which hold zeros.
+    """
 
     dtype: str
     shape: tuple[int, int, int]
     canvas: tuple[int, int]
-    normalization: ops.Normalization
+    normalization: kernels.Normalization
     swap: bool
     border: tuple[int, ...]
 
     @classmethod
-    def of(cls, runtime: Runtime, metadata: ModelMetadata | None, model: str) -> Preparation:
+    def of(cls, runtime: Runtime, metadata: ModelMetadata | None, model: str) -> EngineInput:
         """As the model's metadata say; without them, as mmsegmentation's for VOC.
 
         Raises:
@@ -78,35 +86,35 @@ class Preparation:
                 f"{model} takes {taken}; pictures are (N, 3, H, W) of float32 or float16, or bytes (N, H, W, 3)"
             )
         canvas = (shape[0], shape[1]) if is_bytes else (shape[1], shape[2])
-        mean = metadata.mean if metadata else ops.IMAGENET_MEAN
-        std = metadata.std if metadata else ops.IMAGENET_STD
+        mean = metadata.mean if metadata else kernels.IMAGENET_MEAN
+        std = metadata.std if metadata else kernels.IMAGENET_STD
         to_rgb = metadata.to_rgb if metadata else True
         if is_bytes:  # the model normalizes; what is nearest to the mean becomes nearly zero there
             border = tuple(min(255, max(0, round(value))) for value in (mean[::-1] if to_rgb else mean))
-            plain = ops.Normalization((0, 0, 0), (1, 1, 1), "exact")
+            plain = kernels.Normalization((0, 0, 0), (1, 1, 1), "exact")
             return cls(taken.dtype, shape, canvas, plain, False, border)
-        return cls(taken.dtype, shape, canvas, ops.Normalization(mean, std), to_rgb, ())
+        return cls(taken.dtype, shape, canvas, kernels.Normalization(mean, std), to_rgb, ())
 
 
-class Pictures:
+class TimedPictures:
     """Picture files, decoded and letterboxed."""
 
-    def __init__(self, folder: str, preparation: Preparation) -> None:
-        self._folder, self._preparation = folder, preparation
+    def __init__(self, folder: str, engine_input: EngineInput) -> None:
+        self._folder, self._engine_input = folder, engine_input
         self._reader = PictureReader()
-        self._planes = np.empty((3, *preparation.canvas), np.float32) if preparation.border else None
+        self._planes = np.empty((3, *engine_input.canvas), np.float32) if engine_input.border else None
 
     def fill(self, name: str, slot: NDArray[Any], times: Times) -> Letterbox:
-        """See :class:`Source`; raises PictureError."""
-        how = self._preparation
+        """See :class:`TimedSource`; raises PictureError."""
+        how = self._engine_input
         start = time.perf_counter()
         pixels = self._reader.read(os.path.join(self._folder, find_picture(self._folder, name))).pixels
         read = time.perf_counter()
         geometry = Letterbox.fit((pixels.shape[0], pixels.shape[1]), how.canvas)
         if self._planes is None:
-            ops.letterbox_into(slot, pixels, geometry, how.normalization, swap_channels=how.swap)
+            kernels.letterbox_into(slot, pixels, geometry, how.normalization, swap_channels=how.swap)
         else:
-            ops.letterbox_into(self._planes, pixels, geometry, how.normalization, swap_channels=False)
+            kernels.letterbox_into(self._planes, pixels, geometry, how.normalization, swap_channels=False)
             (top, left), (height, width) = geometry.crop()
             slot[:] = how.border
             inside = np.s_[top : top + height, left : left + width]
@@ -116,14 +124,14 @@ class Pictures:
         return geometry
 
 
-class Bins:
+class TimedBins:
     """Bins, read."""
 
     def __init__(self, feed: Feed, by_name: dict[str, BinSlot], dtype: str) -> None:
         self._reader, self._by_name = FeedReader(feed, dtype), by_name
 
     def fill(self, name: str, slot: NDArray[Any], times: Times) -> None:
-        """See :class:`Source`; raises FeedError."""
+        """See :class:`TimedSource`; raises FeedError."""
         start = time.perf_counter()
         self._reader.load(self._by_name[name], slot)
         read = time.perf_counter()

@@ -11,9 +11,9 @@ import numpy as np
 
 import pspfast
 from pspfast.formats.measurements import Measurement, benchmark_json
-from pspfast.system import threads as parallel
 from pspfast.system.files import stem
 from pspfast.system.machine import cpu_name
+from pspfast.system.threads import default_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,7 +62,7 @@ class Benchmark:
             f"{what}, batch {self.batch}, {self.seconds:.2f} s",
             f"{self.runtime['runtime']} {self.runtime['version']}{provider} on {self.runtime['device']}{threads}; "
             f"data path on {self.workers} thread{'s' * (self.workers != 1)}; pspfast {pspfast.__version__}, "
-            f"Python {platform.python_version()}, {os.cpu_count()} CPUs of which {parallel.default_workers()} are ours",
+            f"Python {platform.python_version()}, {os.cpu_count()} CPUs of which {default_workers()} are ours",
             "",
             table(self.measurements),
         ]
@@ -110,7 +110,7 @@ class Benchmark:
             runtime=self.runtime,
             machine={
                 "cpu": cpu_name(),
-                "cpus": parallel.default_workers(),
+                "cpus": default_workers(),
                 "isa": pspfast.isa()["active"],
                 "python": platform.python_version(),
                 "numpy": np.__version__,

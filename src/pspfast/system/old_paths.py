@@ -42,7 +42,11 @@ MOVED: dict[str, tuple[str, ...]] = {
 }
 """Old path -> the modules that have its names now; none for a folder that only held others."""
 
-RENAMED = {"inference.Failure": "PictureFailure", "inference.Summary": "InferSummary"}
+RENAMED = {
+    "inference.Failure": "PictureFailure",
+    "inference.Summary": "InferSummary",
+    "performance.claims.Finding": "UnsoundClaim",
+}
 """Name on an old path -> what it is called now."""
 
 _PREFIX = "pspfast."

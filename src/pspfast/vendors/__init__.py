@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING
 from pspfast.system.publishing import published
 
 if TYPE_CHECKING:
-    from pspfast.vendors.drivers import Driven as Driven
-    from pspfast.vendors.drivers import run_ais_bench as run_ais_bench
-    from pspfast.vendors.drivers import run_benchmark as run_benchmark
-    from pspfast.vendors.drivers import run_pure_inference as run_pure_inference
-    from pspfast.vendors.drivers import run_trtexec as run_trtexec
+    from pspfast.vendors.drivers.ais_bench import run_ais_bench as run_ais_bench
+    from pspfast.vendors.drivers.benchmark_tool import run_benchmark as run_benchmark
+    from pspfast.vendors.drivers.benchmark_tool import run_pure_inference as run_pure_inference
+    from pspfast.vendors.drivers.results import Driven as Driven
+    from pspfast.vendors.drivers.trtexec import run_trtexec as run_trtexec
     from pspfast.vendors.texts import read_measurements as read_measurements
     from pspfast.vendors.toolkit import Toolkit as Toolkit
     from pspfast.vendors.toolkit import find_toolkit as find_toolkit
     from pspfast.vendors.toolkit import how_to_enter as how_to_enter
 
 _HOMES = {
-    "drivers": (
-        "Driven",
-        "run_ais_bench",
+    "drivers.ais_bench": ("run_ais_bench",),
+    "drivers.benchmark_tool": (
         "run_benchmark",
         "run_pure_inference",
-        "run_trtexec",
     ),
+    "drivers.results": ("Driven",),
+    "drivers.trtexec": ("run_trtexec",),
     "texts": ("read_measurements",),
     "toolkit": (
         "Toolkit",

@@ -21,8 +21,11 @@ import pspfast
 from pspfast.system.digests import sha256_of
 from pspfast.system.files import OutputError, write_whole
 from pspfast.system.processes import Ran, ToolFailed, run
+from pspfast.vendors.atc_flags import FILE_FLAGS, check_path
 from pspfast.vendors.atc_log import SUCCESS, read_log
-from pspfast.vendors.atc_plan import FILE_FLAGS, Conversion, Shapes, check_path, find_soc_version, parse_shapes, plan
+from pspfast.vendors.atc_plan import Conversion, plan
+from pspfast.vendors.atc_shapes import Shapes, parse_shapes
+from pspfast.vendors.soc_version import find_soc_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

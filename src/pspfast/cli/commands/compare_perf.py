@@ -12,7 +12,8 @@ from pspfast.cli import console
 from pspfast.formats.measurements import device_name, devices_in_card, is_npu
 from pspfast.speed import claims
 from pspfast.speed.data_path import DataPath
-from pspfast.speed.throughputs import Figure, Side, compare
+from pspfast.speed.throughput_comparison import compare_throughputs
+from pspfast.speed.throughputs import Figure, MeasuredSide
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
 from pspfast.system.outputs import check_outputs
@@ -35,7 +36,7 @@ def read_side(
     device: str | None = None,
     batch: int | None = None,
     insists: Container[str] = ("device", "batch"),
-) -> Side:
+) -> MeasuredSide:
     """Read a file as a side.
 
     Args:
@@ -61,13 +62,13 @@ def read_side(
         measured = tuple(
             one.with_batch(batch) if "batch" in insists or not one.has_proven_batch else one for one in measured
         )
-    return Side(name, measured, reading.statements)
+    return MeasuredSide(name, measured, reading.statements)
 
 
 def read_sides(
     arguments: Sequence[str], *, devices: Mapping[str | None, str] | None = None,
     batches: Mapping[str | None, int] | None = None,
-) -> list[Side]:  # fmt: skip
+) -> list[MeasuredSide]:  # fmt: skip
     """Read files given as ``FILE`` or ``NAME=FILE``.
 
     Args:
@@ -153,7 +154,7 @@ def _device(text: str) -> str:
     return device_name(text)
 
 
-def _of(values: Mapping[str | None, Value], side: Side, one: Measurement) -> Value | None:
+def _of(values: Mapping[str | None, Value], side: MeasuredSide, one: Measurement) -> Value | None:
     """By the side's name, else by the device's."""
     return values.get(side.name, None if one.device is None else values.get(one.device))
 
@@ -163,7 +164,7 @@ def _by_device(values: Mapping[str | None, Value]) -> dict[str | None, Value]:
     return {**{device_name(name): value for name, value in values.items() if name}, **values}
 
 
-def _check_names(option: str, values: Iterable[str | None], sides: Sequence[Side]) -> None:
+def _check_names(option: str, values: Iterable[str | None], sides: Sequence[MeasuredSide]) -> None:
     known = {side.name for side in sides} | {one.device for side in sides for one in side.measurements if one.device}
     for name in values:
         if name is not None and name not in known and device_name(name) not in known:
@@ -270,7 +271,7 @@ def main(
     if unknown := [side.name for side in sides if any(one.device is None for one in side.measurements)]:
         terminal.tell(f"{unknown[0]} does not say its device, counted as one device a card; say it with --device")
     names = {side.name for side in sides}
-    found = compare(
+    found = compare_throughputs(
         figures,
         [said for side in sides for said in side.statements],
         reference=reference if reference is None or reference in names else device_name(reference),
