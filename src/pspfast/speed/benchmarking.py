@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pspfast.datasets import VOC, pictures_in, read_split
 from pspfast.runtimes.model_facts import metadata_of, shape_of_picture
-from pspfast.speed.clocks import EngineInput, TimedBins, TimedPictures
+from pspfast.speed.clocks import TimedBins, TimedPictures, engine_input
 from pspfast.speed.timed_batches import OutputHandling
 from pspfast.speed.warm_model import WarmModel
 from pspfast.stages.device_runtimes import batch_of, open_on
@@ -75,12 +75,12 @@ def benchmark_pictures(
         (one,) = open_on(opened, model, runtime, (device,), threads, **options)
         metadata = metadata_of(one, os.fspath(model))
         known = num_classes or (len(metadata.classes) if metadata and metadata.classes else len(VOC.classes))
-        engine_input = EngineInput.of(one, metadata, os.fspath(model))
-        shape = engine_input.shape
+        settings = engine_input(one, metadata, os.fspath(model))
+        shape = settings.shape
         handling = OutputHandling.of(dump, label_folder, one, known)
 
         def make_source() -> TimedSource:
-            return TimedPictures(folder, engine_input)
+            return TimedPictures(folder, settings)
 
         warm = WarmModel(one, batch_of(one, batch), workers, warmup, shape, quiet)
         return warm.data_set(make_source, names, handling, model=os.fspath(model), device=device)

@@ -7,14 +7,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from pspfast.datasets import find_picture
 from pspfast.pictures import kernels
+from pspfast.pictures.byte_canvas import border_near_mean
 from pspfast.pictures.geometry import Letterbox
-from pspfast.pictures.reader import PictureReader
+from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.runtimes.model_facts import shape_of_picture
 from pspfast.stages.feeding import FeedReader
+from pspfast.stages.letterboxing import LetterboxSettings, Preparer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pspfast.runtimes.runtime import Runtime
     from pspfast.stages.feeding import Feed
 
-__all__ = ["EngineInput", "TimedBins", "TimedPictures", "TimedSource", "Times"]
+__all__ = ["TimedBins", "TimedPictures", "TimedSource", "Times", "engine_input"]
 
 
 @dataclass(slots=True)
@@ -52,73 +52,44 @@ class TimedSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class EngineInput:
-    """What an engine takes a picture as, and how the picture becomes that.
+def engine_input(runtime: Runtime, metadata: ModelMetadata | None, model: str) -> LetterboxSettings:
+    """How a picture becomes what an engine takes: as the model's metadata say, else as mmsegmentation's for VOC.
 
-    Attributes:
-        dtype, shape: of a slot of a batch.
-        canvas: ``(H, W)`` of the letterboxed picture in it.
-        normalization: of its pixels.
-        swap: whether blue and red change places.
-        border: what bytes hold round the picture; empty for floats, which hold zeros.
+    Raises:
+        ValueError: it takes no pictures, or of any size.
     """
-
-    dtype: str
-    shape: tuple[int, int, int]
-    canvas: tuple[int, int]
-    normalization: kernels.Normalization
-    swap: bool
-    border: tuple[int, ...]
-
-    @classmethod
-    def of(cls, runtime: Runtime, metadata: ModelMetadata | None, model: str) -> EngineInput:
-        """As the model's metadata say; without them, as mmsegmentation's for VOC.
-
-        Raises:
-            ValueError: it takes no pictures, or of any size.
-        """
-        taken = runtime.input
-        shape = shape_of_picture(runtime, metadata.size if metadata else None, model)
-        is_bytes = taken.dtype == "uint8"
-        if len(shape) != 3 or shape[2 if is_bytes else 0] != 3 or taken.dtype not in ("float32", "float16", "uint8"):
-            raise ValueError(
-                f"{model} takes {taken}; pictures are (N, 3, H, W) of float32 or float16, or bytes (N, H, W, 3)"
-            )
-        canvas = (shape[0], shape[1]) if is_bytes else (shape[1], shape[2])
-        mean = metadata.mean if metadata else kernels.IMAGENET_MEAN
-        std = metadata.std if metadata else kernels.IMAGENET_STD
-        to_rgb = metadata.to_rgb if metadata else True
-        if is_bytes:  # the model normalizes; what is nearest to the mean becomes nearly zero there
-            border = tuple(min(255, max(0, round(value))) for value in (mean[::-1] if to_rgb else mean))
-            plain = kernels.Normalization((0, 0, 0), (1, 1, 1), "exact")
-            return cls(taken.dtype, shape, canvas, plain, False, border)
-        return cls(taken.dtype, shape, canvas, kernels.Normalization(mean, std), to_rgb, ())
+    taken = runtime.input
+    shape = shape_of_picture(runtime, metadata.size if metadata else None, model)
+    is_bytes = taken.dtype == "uint8"
+    if len(shape) != 3 or shape[2 if is_bytes else 0] != 3 or taken.dtype not in ("float32", "float16", "uint8"):
+        raise ValueError(
+            f"{model} takes {taken}; pictures are (N, 3, H, W) of float32 or float16, or bytes (N, H, W, 3)"
+        )
+    canvas = (shape[0], shape[1]) if is_bytes else (shape[1], shape[2])
+    mean = metadata.mean if metadata else kernels.IMAGENET_MEAN
+    std = metadata.std if metadata else kernels.IMAGENET_STD
+    to_rgb = metadata.to_rgb if metadata else True
+    if is_bytes:  # the model normalizes
+        plain = kernels.Normalization((0, 0, 0), (1, 1, 1), "exact")
+        return LetterboxSettings(taken.dtype, canvas, plain, border=border_near_mean(mean, to_rgb=to_rgb))
+    return LetterboxSettings(taken.dtype, canvas, kernels.Normalization(mean, std), swap_channels=to_rgb)
 
 
 class TimedPictures:
     """Picture files, decoded and letterboxed."""
 
-    def __init__(self, folder: str, engine_input: EngineInput) -> None:
-        self._folder, self._engine_input = folder, engine_input
-        self._reader = PictureReader()
-        self._planes = np.empty((3, *engine_input.canvas), np.float32) if engine_input.border else None
+    def __init__(self, folder: str, settings: LetterboxSettings) -> None:
+        self._folder, self._canvas = folder, settings.canvas
+        self._preparer = Preparer(settings, MAX_PIXELS)
 
     def fill(self, name: str, slot: NDArray[Any], times: Times) -> Letterbox:
         """See :class:`TimedSource`; raises PictureError."""
-        how = self._engine_input
         start = time.perf_counter()
-        pixels = self._reader.read(os.path.join(self._folder, find_picture(self._folder, name))).pixels
+        path = os.path.join(self._folder, find_picture(self._folder, name))
+        pixels = self._preparer.reader.read(path).pixels
         read = time.perf_counter()
-        geometry = Letterbox.fit((pixels.shape[0], pixels.shape[1]), how.canvas)
-        if self._planes is None:
-            kernels.letterbox_into(slot, pixels, geometry, how.normalization, swap_channels=how.swap)
-        else:
-            kernels.letterbox_into(self._planes, pixels, geometry, how.normalization, swap_channels=False)
-            (top, left), (height, width) = geometry.crop()
-            slot[:] = how.border
-            inside = np.s_[top : top + height, left : left + width]
-            slot[inside] = self._planes.transpose(1, 2, 0)[inside]
+        geometry = Letterbox.fit((pixels.shape[0], pixels.shape[1]), self._canvas)
+        self._preparer.fill(slot, pixels, geometry)
         times.read.append(read - start)
         times.preprocess.append(time.perf_counter() - read)
         return geometry

@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,7 @@ from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pspfast.datasets import DataSet
     from pspfast.datasets.sources import Source
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from pspfast.formats.result import Result
     from pspfast.pictures.geometry import CropRule
     from pspfast.stages.batching import FinishedPicture
+    from pspfast.stages.model_input import ModelInput
+    from pspfast.stages.whole_run.kept_outputs import KeptOutputs
 
 __all__ = ["run", "run_with"]
 
@@ -134,103 +137,38 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
         raise ValueError(f"workers must be at least 1, got {workers}")
     if not source.items and not source.missing:
         raise ValueError(f"{source.root}: no pictures")
-    path = os.fspath(model)
-    sha256 = sha256_of(path)
     started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    data_set = source.data_set
+    unwritten: list[str] = []
+    result: Result | None = None
+    shown: list[list[Any]] = []
     with ExitStack() as opened:
-        of_device = {
-            "provider": options.provider,
-            "provider_options": options.provider_options,
-            "allow_cpu": options.allow_cpu,
-        }
-        runtimes = open_on(opened, path, options.runtime, options.devices, options.threads, **of_device)
-        size = batch_of(runtimes[0], options.batch)
-        model_input = resolve_input(runtimes[0], path, options.input or InputOptions())
-        if source.is_scored:
-            check_classes(path, model_input.metadata, data_set)
-        elif model_input.metadata is not None and model_input.metadata.classes:
-            data_set = _of_model(data_set, model_input.metadata)
-            source = replace(source, data_set=data_set)
-        rules = Rules(
-            Subject(data_set.classes, data_set.ignore_index, options.geometry, data_set.name),
-            data_set.label_map,
-            data_set.reduce_zero_label,
-        )
-        rules.matrix()
-        if options.keep_bins and (model_input.of_bins is None or model_input.parameters.get("channels") != "RGB"):
-            raise ValueError(f"{path} takes pictures that preprocess makes no bins of (--keep-bins)")
-
+        setup = _set_up(opened, os.fspath(model), source, options)
+        source, rules = setup.source, setup.rules
         folder = folder_for_output(output)
         opened.enter_context(locked(folder))
-        told = runtimes[0].describe()
-        of_runtime = {key: told.get(key) for key in ("runtime", "version", "provider")}
-        resume_state = ResumeState(folder, source, follows_from(sha256, of_runtime, model_input, rules))
-        earlier = resume_state.earlier() if options.resume else {}
-        if not options.resume:
-            resume_state.forget()
-        writer = (
-            opened.enter_context(LedgerWriter(folder / LEDGER, rules.subject, remember=False))
-            if source.is_scored
-            else None
-        )
-        keep = open_outputs(opened, folder, source, model_input, sha256, of_runtime, options, runtimes[0])
-        bin_bytes = 0
-        if model_input.of_bins is not None:
-            bin_bytes = math.prod(model_input.of_bins.shape) * np.dtype(model_input.of_bins.dtype).itemsize
-
-        known = writer.entries if writer is not None else {}
-        kept = {
-            item.name
-            for item in source.items
-            if earlier.get(item.name) == resume_state.state(item)
-            and (writer is None or item.name in known)
-            and keep.has(item, bin_bytes)
-        }
-        if writer is not None:
-            writer.retain(kept)
-            known = writer.entries
-        resume_state.begin(stale=len(kept) < len(source.items))
-        if keep.bins is not None:
-            keep.bins.begin([keep.bins.finished[f"{one.name}.bin"] for one in source.items if one.name in kept])
-
-        showcase = Showcase(str(folder / "examples"), rules.num_classes, data_set.mask_palette())
-        matrix = rules.matrix()
+        writer, keep, kept = _take_up(opened, folder, setup, options)
+        showcase = Showcase(str(folder / "examples"), rules.num_classes, source.data_set.mask_palette())
         total = len(source.items) + len(source.missing)
         progress = opened.enter_context(Progress("pictures", total, already=len(kept), quiet=options.quiet))
-        order = [item.name for item in source.items]
-        tally = Tally(order, rules, writer, progress, missing=source.missing, repeated=source.repeated)
-        for name, reason in source.missing:
-            progress.say(f"{name}: {reason}")
-        for item in source.items:
-            if item.name in kept:
-                tally.keep(item.name, known.get(item.name))
-                if writer is not None:
-                    showcase.consider(item.name, own_miou(known[item.name].pairs, matrix))
+        tally = _begun_tally(source, rules, writer, progress, kept, showcase)
 
-        known.clear()  # of a large data set, hundreds of megabytes
         left = [item for item in source.items if item.name not in kept]
-        lanes = [one for one in runtimes for _ in range(one.lanes)]
+        lanes = [one for one in setup.runtimes for _ in range(one.lanes)]
+        settings = setup.model_input.letterbox
         flow = Flow(
-            left,
-            lanes,
-            size,
-            model_input.letterbox.shape,
-            model_input.letterbox.dtype,
-            workers,
-            lambda reason: Outcome(None, "", reason),
+            left, lanes, setup.batch, settings.shape, settings.dtype, workers, lambda reason: Outcome(None, "", reason)
         )
-        records: dict[str, PictureRecord] = {}
         started = time.perf_counter()
         monitor = RunMonitor(flow, tally, progress, len(lanes), workers, started, is_scored=source.is_scored)
+        records: dict[str, PictureRecord] = {}
         stopped = ""
 
         def make_worker() -> PictureWorker:
-            return PictureWorker(source, model_input, rules, keep, showcase, options.max_pixels)
+            return PictureWorker(source, setup.model_input, rules, keep, showcase, options.max_pixels)
 
         try:
             if left:
-                count = min(workers + len(lanes), len(left) + len(lanes))
+                count = min(workers, len(left)) + len(lanes)
                 for one in _finished_pictures(make_worker, flow, count):
                     tell_picture(one, tally, progress, records if options.keep_bins else None)
                     monitor.look()
@@ -242,13 +180,10 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
             stopped = _died(error)
         seconds = time.perf_counter() - started
 
-        unwritten: list[str] = []
-        result: Result | None = None
-        shown: list[list[Any]] = []
         if not stopped:
             with noted(unwritten):
                 if keep.bins is not None:
-                    keep.bins.finish(bin_manifest(source, model_input, records, keep, kept, tally))
+                    keep.bins.finish(bin_manifest(source, setup.model_input, records, keep, kept, tally))
             if source.is_scored and tally.counted:
                 result = rules.result(tally)
                 for name, text in ((RESULT, result.to_json), (PUBLISHED, result.published)):
@@ -256,7 +191,6 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
                         write_whole(str(folder / name), text().encode())
                 with noted(unwritten):
                     shown = finish_examples(showcase, source, rules, options.max_pixels)
-    stages = monitor.stages(seconds)
     made = tally.counted + tally.uncounted - len(kept)
     finished = Run(
         output=str(folder),
@@ -267,24 +201,121 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
         remarks=tally.remarks,
         seconds=seconds,
         pictures_per_second=made / seconds if made else 0.0,
-        batch=size,
+        batch=setup.batch,
         workers=workers,
-        stages=stages,
+        stages=monitor.stages(seconds),
         limited_by=monitor.limited_by(seconds),
         peak_memory=peak_memory(),
-        runtime=told,
+        runtime=setup.engine,
         report=str(folder / "report" / "index.html") if options.report and result is not None else "",
         stopped=stopped,
         unwritten=(),
     )
     if not stopped:
         with noted(unwritten):
-            record = run_record(finished, options, started_at, path, sha256, model_input, source, shown)
+            record = run_record(
+                finished, options, started_at, setup.path, setup.sha256, setup.model_input, source, shown
+            )
             write_whole(str(folder / RECORD), (json.dumps(record, indent=1) + "\n").encode())
         if options.report and finished.report:
             with noted(unwritten):
                 options.report([str(folder)], finished.report)
     return replace(finished, unwritten=tuple(unwritten))
+
+
+class _Setup(NamedTuple):
+    """What a run is of, agreed between model, pictures and options before anything is written."""
+
+    path: str
+    sha256: str
+    runtimes: list[Runtime]
+    engine: dict[str, Any]
+    batch: int
+    model_input: ModelInput
+    source: Source
+    rules: Rules
+
+
+def _set_up(opened: ExitStack, path: str, source: Source, options: RunOptions) -> _Setup:
+    """Open the model on every device, and see that it, the pictures and the options go together."""
+    sha256 = sha256_of(path)
+    runtimes = open_on(
+        opened,
+        path,
+        options.runtime,
+        options.devices,
+        options.threads,
+        provider=options.provider,
+        provider_options=options.provider_options,
+        allow_cpu=options.allow_cpu,
+    )
+    batch = batch_of(runtimes[0], options.batch)
+    model_input = resolve_input(runtimes[0], path, options.input or InputOptions())
+    data_set = source.data_set
+    if source.is_scored:
+        check_classes(path, model_input.metadata, data_set)
+    elif model_input.metadata is not None and model_input.metadata.classes:
+        data_set = _of_model(data_set, model_input.metadata)
+        source = replace(source, data_set=data_set)
+    rules = Rules(
+        Subject(data_set.classes, data_set.ignore_index, options.geometry, data_set.name),
+        data_set.label_map,
+        data_set.reduce_zero_label,
+    )
+    rules.matrix()  # refuses rules that contradict each other
+    if options.keep_bins and (model_input.of_bins is None or model_input.parameters.get("channels") != "RGB"):
+        raise ValueError(f"{path} takes pictures that preprocess makes no bins of (--keep-bins)")
+    return _Setup(path, sha256, runtimes, runtimes[0].describe(), batch, model_input, source, rules)
+
+
+def _take_up(
+    opened: ExitStack, folder: Path, setup: _Setup, options: RunOptions
+) -> tuple[LedgerWriter | None, KeptOutputs, set[str]]:
+    """Open the outputs, and find the pictures of an earlier run of the same kind that need not be done again."""
+    source, model_input = setup.source, setup.model_input
+    of_runtime = {key: setup.engine.get(key) for key in ("runtime", "version", "provider")}
+    resume_state = ResumeState(folder, source, follows_from(setup.sha256, of_runtime, model_input, setup.rules))
+    earlier = resume_state.earlier() if options.resume else {}
+    if not options.resume:
+        resume_state.forget()
+    writer = None
+    if source.is_scored:
+        writer = opened.enter_context(LedgerWriter(folder / LEDGER, setup.rules.subject, remember=False))
+    keep = open_outputs(opened, folder, source, model_input, setup.sha256, of_runtime, options, setup.runtimes[0])
+    bin_bytes = 0
+    if model_input.of_bins is not None:
+        bin_bytes = math.prod(model_input.of_bins.shape) * np.dtype(model_input.of_bins.dtype).itemsize
+    kept = {
+        item.name
+        for item in source.items
+        if earlier.get(item.name) == resume_state.state(item)
+        and (writer is None or item.name in writer.entries)
+        and keep.has(item, bin_bytes)
+    }
+    if writer is not None:
+        writer.retain(kept)
+    resume_state.begin(stale=len(kept) < len(source.items))
+    if keep.bins is not None:
+        keep.bins.begin([keep.bins.finished[f"{one.name}.bin"] for one in source.items if one.name in kept])
+    return writer, keep, kept
+
+
+def _begun_tally(
+    source: Source, rules: Rules, writer: LedgerWriter | None, progress: Progress, kept: set[str], showcase: Showcase
+) -> Tally:
+    """A tally that has what was kept, and what is missing."""
+    order = [item.name for item in source.items]
+    tally = Tally(order, rules, writer, progress, missing=source.missing, repeated=source.repeated)
+    for name, reason in source.missing:
+        progress.say(f"{name}: {reason}")
+    known, matrix = writer.entries if writer is not None else {}, rules.matrix()
+    for item in source.items:
+        if item.name in kept:
+            tally.keep(item.name, known.get(item.name))
+            if writer is not None:
+                showcase.consider(item.name, own_miou(known[item.name].pairs, matrix))
+    known.clear()  # of a large data set, hundreds of megabytes
+    return tally
 
 
 def _finished_pictures(make_worker: Callable[[], PictureWorker], flow: Flow, workers: int) -> Iterator[FinishedPicture]:
