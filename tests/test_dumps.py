@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pspfast.formats.dumps import Dump, DumpError, DumpReader, find_dumps
+from pspfast.formats.dumped_masks import DumpError, DumpReader
+from pspfast.formats.dumps import Dump, find_dumps
 
 if TYPE_CHECKING:
     from pathlib import Path

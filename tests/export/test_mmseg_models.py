@@ -19,7 +19,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     pytest.importorskip("mmseg", reason="needs mmsegmentation (extra 'mmseg')")
 
-from pspfast.export.checkpoints import CheckpointError
+from pspfast.export.checkpoint_kinds import CheckpointError
 from pspfast.export.mmseg import build_from_config, facts_of_config, find_config, packaged_configs
 from pspfast.export.pspnet import build, pool_sizes, prepare, random_pspnet
 

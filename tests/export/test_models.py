@@ -14,7 +14,7 @@ from tests.export.tiny import CONFIG_TEXT, save_checkpoint, smooth_pictures, tin
 
 torch: Any = pytest.importorskip("torch", reason="the models are PyTorch's")
 
-from pspfast.export.checkpoints import CheckpointError
+from pspfast.export.checkpoint_kinds import CheckpointError
 from pspfast.export.pspnet import (
     build,
     feature_size,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pspfast.runtimes import acl as acl_runtime
+from pspfast.runtimes import acl_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -868,18 +868,18 @@ def _compute(lock: Any, model: _Model, batch: int, reads: list[_Span], writes: l
 @contextmanager
 def installed(fake: FakeAcl) -> Iterator[FakeAcl]:
     """Let ``import acl`` find it; at the end the process's end is played, and the accounts have to be even."""
-    libraries, before = acl_runtime._libraries[:], sys.modules.get("acl")
-    acl_runtime._libraries.clear()
+    libraries, before = acl_library._libraries[:], sys.modules.get("acl")
+    acl_library._libraries.clear()
     sys.modules["acl"] = fake.module
     try:
         yield fake
-        for library in acl_runtime._libraries:
+        for library in acl_library._libraries:
             library.finalize()
         fake.check()
     finally:
-        for library in acl_runtime._libraries:
+        for library in acl_library._libraries:
             atexit.unregister(library.finalize)
-        acl_runtime._libraries[:] = libraries
+        acl_library._libraries[:] = libraries
         del sys.modules["acl"]
         if before is not None:
             sys.modules["acl"] = before

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from pspfast.system.publishing import published
 
 if TYPE_CHECKING:
+    from pspfast.export.checkpoint_kinds import CheckpointError as CheckpointError
     from pspfast.export.checkpoints import Checkpoint as Checkpoint
-    from pspfast.export.checkpoints import CheckpointError as CheckpointError
     from pspfast.export.checkpoints import load_checkpoint as load_checkpoint
     from pspfast.export.exporting import Exported as Exported
     from pspfast.export.exporting import export as export
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pspfast.export.verification import verify as verify
 
 _HOMES = {
+    "checkpoint_kinds": ("CheckpointError",),
     "checkpoints": (
         "Checkpoint",
-        "CheckpointError",
         "load_checkpoint",
     ),
     "exporting": (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from pspfast.export.checkpoints import CheckpointError
+from pspfast.export.checkpoint_kinds import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

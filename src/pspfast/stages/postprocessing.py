@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pspfast
 from pspfast.datasets import VOC
-from pspfast.formats.dumps import DumpError, DumpReader
+from pspfast.formats.dumped_masks import DumpError, DumpReader
 from pspfast.formats.ledger import Entry, LedgerWriter, Subject
 from pspfast.formats.result import Result
 from pspfast.metrics.class_pairs import Pairs

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast.formats.bins import BinRecord
-from pspfast.formats.dumps import Dump, DumpError, DumpReader
+from pspfast.formats.dumped_masks import DumpError, DumpReader
+from pspfast.formats.dumps import Dump
 from pspfast.formats.ledger import Entry
 from pspfast.pictures.colouring import coloured
 from pspfast.pictures.labels import MOST_LABEL_BYTES, decode_labels
