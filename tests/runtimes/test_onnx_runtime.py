@@ -143,9 +143,11 @@ def test_no_silent_fall_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     import onnxruntime
 
     from pspfast.runtimes import onnx as onnx_runtime
+    from pspfast.system import onnx_sessions
 
     pretending = PretendingLibrary(onnxruntime)
     monkeypatch.setattr(onnx_runtime, "need", lambda _: pretending)
+    monkeypatch.setattr(onnx_sessions, "need", lambda _: pretending)
     path = str(labels_model(tmp_path / "m.onnx"))
     with pytest.raises(RuntimeFault, match=r"fell back to CPUExecutionProvider.*--allow-cpu"):
         OnnxRuntime(path, provider="cuda", device=3)
