@@ -13,13 +13,13 @@ import numpy as np
 
 import pspfast
 from pspfast.formats.dump_folder import DumpFolder
+from pspfast.formats.external_weights import sha256_of_model
 from pspfast.runtimes.runtime import RuntimeFault
 from pspfast.stages.ais_bench_summary import write_summary
 from pspfast.stages.device_runtimes import batch_of, open_on, workers_for
 from pspfast.stages.dump_layouts import LAYOUTS, Layout, dump_names, write_dumps
 from pspfast.stages.feeding import FeedError, FeedReader, find_feed
 from pspfast.system import threads
-from pspfast.system.digests import sha256_of
 from pspfast.system.files import OutputError, folder_for_output
 from pspfast.system.terminal import Progress
 
@@ -186,7 +186,7 @@ def infer_with(
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {options.layout!r}")
     if options.workers is not None and options.workers < 1:
         raise ValueError(f"workers must be at least 1, got {options.workers}")
-    sha256 = _sha256_of_model(os.fspath(model))
+    sha256 = sha256_of_model(model)
     with ExitStack() as opened:
         of_device = {
             "provider": options.provider,
@@ -350,8 +350,3 @@ def _in_order(feed: Feed, made: dict[str, list[str]], kept: dict[str, list[str]]
     """Files by picture, in the feed's order."""
     known = kept | made
     return {picture.name: known[picture.name] for picture in feed.pictures if picture.name in known}
-
-
-def _sha256_of_model(path: str) -> str:
-    """Of the file, and of the weights that PyTorch and others put beside a large one."""
-    return sha256_of(path, *(part for part in (f"{path}.data", f"{path}_data") if os.path.isfile(part)))

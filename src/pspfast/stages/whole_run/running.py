@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 import pspfast
+from pspfast.formats.external_weights import sha256_of_model
 from pspfast.formats.ledger import LedgerWriter, Subject
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.runtimes.runtime import Runtime, RuntimeFault
@@ -30,7 +31,6 @@ from pspfast.stages.whole_run.record import finish_examples, noted, run_record
 from pspfast.stages.whole_run.resuming import LEDGER, PUBLISHED, RECORD, RESULT, ResumeState, follows_from, locked
 from pspfast.stages.whole_run.summary import Run
 from pspfast.system import threads
-from pspfast.system.digests import sha256_of
 from pspfast.system.files import OutputError, folder_for_output, write_whole
 from pspfast.system.machine import peak_memory
 from pspfast.system.terminal import Progress
@@ -238,7 +238,7 @@ class _Setup(NamedTuple):
 
 def _set_up(opened: ExitStack, path: str, source: Source, options: RunOptions) -> _Setup:
     """Open the model on every device, and see that it, the pictures and the options go together."""
-    sha256 = sha256_of(path)
+    sha256 = sha256_of_model(path)
     runtimes = open_on(
         opened,
         path,
