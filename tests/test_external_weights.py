@@ -15,13 +15,13 @@ from pspfast.system.digests import sha256_of
 onnx = pytest.importorskip("onnx", reason="ONNX models are made for these tests")
 pytest.importorskip("onnxruntime", reason="what these tests run")
 
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402 - after it is known to be there
+from onnx import TensorProto, helper, numpy_helper
 
-from pspfast.datasets.sources import data_set_source  # noqa: E402
-from pspfast.stages.inference import infer  # noqa: E402
-from pspfast.stages.whole_run import run  # noqa: E402
-from tests.runtimes.small_models import bins  # noqa: E402
-from tests.test_run import make_voc  # noqa: E402
+from pspfast.datasets.sources import data_set_source
+from pspfast.stages.inference import infer
+from pspfast.stages.whole_run import run
+from tests.runtimes.small_models import bins
+from tests.test_run import make_voc
 
 SIZE = (6, 8)
 

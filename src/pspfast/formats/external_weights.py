@@ -59,8 +59,8 @@ def external_weights(path: str | os.PathLike[str]) -> list[str]:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or not os.fstat(file.fileno()).st_size:
             return []  # a device or pipe ends never, or can be read but once
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            found = set()
-            with suppress(_NotProtobuf):
+            found: set[bytes] = set()
+            with suppress(_NotProtobufError):
                 found.update(_locations(data, 0, len(data), "model", 0))
     folder = os.path.dirname(os.path.abspath(name))
     paths = {os.path.normpath(os.path.join(folder, os.fsdecode(one))) for one in found if b"\0" not in one}
@@ -68,7 +68,7 @@ def external_weights(path: str | os.PathLike[str]) -> list[str]:
     return sorted(one for one in paths if os.path.isfile(one))
 
 
-class _NotProtobuf(ValueError):
+class _NotProtobufError(ValueError):
     """Bytes that are no message."""
 
 
@@ -91,7 +91,7 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
         tag, at = _varint(data, at, end)
         field, kind = tag >> 3, tag & 7
         if not field:
-            raise _NotProtobuf("field 0")
+            raise _NotProtobufError("field 0")
         if kind == _VARINT:
             _, at = _varint(data, at, end)
         elif kind in (_FIXED32, _FIXED64):
@@ -102,9 +102,9 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
             if at <= end:
                 yield field, start, at
         else:
-            raise _NotProtobuf(f"wire type {kind}")
+            raise _NotProtobufError(f"wire type {kind}")
     if at > end:
-        raise _NotProtobuf("a field beyond its message")
+        raise _NotProtobufError("a field beyond its message")
 
 
 def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
@@ -118,4 +118,4 @@ def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-    raise _NotProtobuf("a number without an end")
+    raise _NotProtobufError("a number without an end")

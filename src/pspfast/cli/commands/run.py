@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import pspfast
 from pspfast.cli import console
 from pspfast.cli.commands.infer import runtime_options
 from pspfast.cli.options import (
@@ -175,14 +176,18 @@ def _exported(
     *,
     quiet: bool,
 ) -> str:
-    """The model of a checkpoint; exported once for the same file and options."""
+    """The model of a checkpoint; exported once for the same contents of checkpoint and config, and the same options."""
     from pspfast.system.files import folder_for_output
     from pspfast.system.libraries import need
 
     need("torch")
     from pspfast.export.exporting import export
 
-    content = hashlib.sha256(repr((checkpoint, config, tuple(size), batch)).encode())
+    content = hashlib.sha256(repr((checkpoint, pspfast.__version__, tuple(size), batch)).encode())
+    if config is not None:
+        from pspfast.export.mmseg import config_content
+
+        content.update(config_content(config))
     if os.path.isfile(checkpoint):
         with open(checkpoint, "rb") as file:
             while data := file.read(1 << 22):
