@@ -156,7 +156,8 @@ def infer(
 
     Raises:
         OSError: something cannot be read, or the output folder not be made.
-        ValueError: options or bins that do not go with the model; nothing was run then.
+        ValueError: options or bins that do not go with the model, or outputs in the folder that infer did not write and
+            would replace; nothing was run then.
         RuntimeFault: a device or model that cannot be used. While pictures are run, it is ``stopped`` that says so.
         MissingExtra: the runtime is not installed.
         FolderBusyError: another run is writing there.
@@ -210,7 +211,10 @@ def infer_with(
             "layout": options.layout,
             **{key: told.get(key) for key in ("runtime", "version", "provider")},
         }
-        dumps = opened.enter_context(DumpFolder(folder, follows_from, resume=options.resume))
+        written = [f"{picture.name}{ending}" for picture in feed.pictures for ending in names]
+        if options.layout == "ais_bench":
+            written.append(f"../{folder.name}_summary.json")
+        dumps = opened.enter_context(DumpFolder(folder, follows_from, resume=options.resume, names=written))
         kept = [picture for picture in feed.pictures if dumps.is_current(picture)]
         skipped = {picture.name for picture in kept}
         left = [picture for picture in feed.pictures if picture.name not in skipped]

@@ -20,8 +20,9 @@ from pspfast.pictures.reader import MAX_PIXELS, PictureError
 from pspfast.stages.counting import Outcome, Rules, Tally, check_total, digest, no_classes, save_mask, size_fault
 from pspfast.stages.matching import Pairing, Pictured, Sources, pair
 from pspfast.system import threads
-from pspfast.system.files import OutputError, folder_for_output
+from pspfast.system.files import OutputError, remove_leftovers
 from pspfast.system.machine import peak_memory
+from pspfast.system.outputs import own_folder
 from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
@@ -217,7 +218,8 @@ def postprocess(
 
     Raises:
         OSError: a folder or file that was named cannot be read or written.
-        ValueError: options that contradict each other, no dumps, or no labels.
+        ValueError: options that contradict each other, no dumps, no labels, or pictures in ``masks`` that postprocess
+            did not write and would replace.
 
     Example:
         >>> from pathlib import Path
@@ -341,10 +343,12 @@ def postprocess_with(dump_folder: str | os.PathLike[str], options: PostprocessOp
 
 
 def _mask_folder(folder: str | os.PathLike[str], pairing: Pairing, image_folder: str | os.PathLike[str] | None) -> str:
-    path = str(folder_for_output(folder))
     inputs = {os.path.dirname(picture.labels) for picture in pairing.pictures}
     if image_folder is not None:
         inputs.add(os.fspath(image_folder))
-    if any(os.path.samefile(path, one) for one in inputs if os.path.exists(one)):
+    path = os.fspath(folder)
+    if os.path.exists(path) and any(os.path.samefile(path, one) for one in inputs if os.path.exists(one)):
         raise ValueError(f"{path} has the labels or pictures, which masks would replace; choose another folder")
-    return path
+    made = own_folder(path, [f"{picture.name}.png" for picture in pairing.pictures])
+    remove_leftovers(made, shared=True)
+    return str(made)

@@ -11,6 +11,7 @@ from pspfast.cli.commands.export import _ManyNumbers
 from pspfast.cli.options import json_option
 from pspfast.system import terminal
 from pspfast.system.files import OutputError, write_json
+from pspfast.system.outputs import check_outputs
 from pspfast.system.processes import ToolFailed
 from pspfast.vendors.atc import convert, find_soc_version, parse_shapes, plan
 from pspfast.vendors.toolkit import find_toolkit
@@ -125,6 +126,7 @@ def main(
         allow_aicpu_pools=allow_aicpu_pools,
         allow_fixed_batch=allow_fixed_batch,
     )
+    check_outputs([json_file, *(f"{one.output}.om" for one in conversions)], [path, insert_op_conf])
     if output is not None and output.endswith(".om"):
         terminal.tell(f"--output {output}: ATC adds .om itself; this is {conversions[0].output}.om")
     if dry_run:

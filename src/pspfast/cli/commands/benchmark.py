@@ -17,6 +17,7 @@ from pspfast.speed.tables import table
 from pspfast.stages.feeding import listed_in
 from pspfast.system import terminal
 from pspfast.system.files import folder_for_output, stem, write_whole
+from pspfast.system.outputs import check_outputs
 
 if TYPE_CHECKING:
     from pspfast.formats.measurements import Measurement
@@ -95,6 +96,7 @@ def main(
             raise ValueError(
                 f"--{_SPELLED.get(name, name)} goes with --image-folder-path" + " or --input" * (name == "dump")
             )
+    check_outputs([json_file], [model, images, source, options["split"], options["labels"]])
     if runtime in _ANOTHER_PROGRAM:
         measured, text = _with_program(runtime, model, source, devices[0], output, options | {"images": images})
         terminal.report(text)

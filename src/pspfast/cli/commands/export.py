@@ -109,7 +109,7 @@ def main(
     is_stream = output_file.startswith("/dev/")
     if is_stream and is_verified:
         raise ValueError(f"--verify reads the file again, which {output_file} is not")
-    check_outputs([output_file, json_file], [path for path in (classes, input_img) if path is not None])
+    check_outputs([output_file, json_file], [checkpoint, config, classes, input_img])
     names = None if classes is None else read_classes(classes)
     started = time.perf_counter()
 

@@ -101,7 +101,7 @@ def main(
         ann_dir, split, classes = ann_dir or at.labels, at.split, classes or at.classes
     if ann_dir is None:
         raise ValueError("where are the labels? Give --ann-dir, or --root with the folder of the data set")
-    check_outputs([json_file], [path for path in (split, classes) if path is not None])
+    check_outputs([json_file], [split, classes, ann_dir])
     data_set = data_set_as_asked(data_set, classes, ignore_index, label_map, reduce_zero_label)
     num_classes = len(data_set.classes)
     if split is None:

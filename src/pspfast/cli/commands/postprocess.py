@@ -20,6 +20,7 @@ from pspfast.cli.options import (
     workers_option,
 )
 from pspfast.datasets import places
+from pspfast.formats.bins import MANIFEST
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.stages.postprocessing import PostprocessOptions, postprocess_with
 from pspfast.system import terminal
@@ -103,13 +104,17 @@ def main(
     content. Dumps, labels and pictures are paired by name. Faults are named and left out, and the scores say so. Exit
     status: 0 all done, 1 something is wrong with some pictures, 2 usage.
     """
-    check_outputs((result_file, json_file, csv_file, options["ledger"]), ())
     whole = False
     if root is not None:
         at = places(data_set, root, split)
         img_dir = img_dir or (at.pictures if os.path.isdir(at.pictures) else None)
         ann_dir, split, classes = ann_dir or at.labels, at.split, classes or at.classes
         whole = split is None
+    manifests = [os.path.join(path, MANIFEST) for path in (bin_data_path, options["manifest"]) if path is not None]
+    check_outputs(
+        (result_file, json_file, csv_file, options["ledger"]),
+        [bin_data_path, options["manifest"], *manifests, test_annotation, img_dir, ann_dir, split, classes],
+    )
     size = (net_input_height or net_input_width or 500, net_input_width or net_input_height or 500)
     asked = PostprocessOptions(
         info=test_annotation,

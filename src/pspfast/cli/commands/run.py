@@ -21,10 +21,11 @@ from pspfast.cli.options import (
     result_file_options,
 )
 from pspfast.datasets.sources import data_set_source, picture_source
+from pspfast.formats.external_weights import external_weights
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.runtimes.engines import RUNTIMES
 from pspfast.stages.model_input import InputOptions
-from pspfast.stages.whole_run import Run, RunOptions, run_with
+from pspfast.stages.whole_run import Run, RunOptions, claim_run_folder, outputs_of_run, run_with
 from pspfast.system import terminal
 from pspfast.system.outputs import check_outputs
 
@@ -74,6 +75,7 @@ _MOST_TOLD = 20  # of the faults of one kind; run.json has all
 )
 @click.option("--keep-bins", is_flag=True, help="Also write what preprocess and infer would: bins, dumps.")
 @click.option("--keep-masks", is_flag=True, help="Also write what postprocess --save-masks would: masks.")
+@click.option("--keep-overlays", is_flag=True, help="Also write the pictures with their masks over them: overlays.")
 @click.option("--report/--no-report", default=True, help="Write report/index.html (needs jinja2).")
 @click.option("--resume/--no-resume", default=True, help="Go on with what an earlier run left in --output.")
 @result_file_options
@@ -130,7 +132,10 @@ def main(
         raise ValueError(f"--voc-root has PASCAL VOC, --dataset says {data_set.name}; its folder is --root")
     if labels is not None and images is None:
         raise ValueError("--labels go with --images; a data set has its own")
-    check_outputs((json_file, csv_file), [path for path in (model, checkpoint, classes) if path is not None])
+    check_outputs(
+        (*outputs_of_run(output), json_file, csv_file),
+        [model, *_weights(model), checkpoint, config, classes, split, voc_root, root, images, labels],
+    )
     asked = _data_set(data_set, classes, ignore_index, label_map, reduce_zero_label, root)
     source: Source
     if images is not None:
@@ -142,6 +147,7 @@ def main(
     )
     with source:
         if checkpoint is not None:
+            claim_run_folder(output, has_page=options["report"])
             size = model_input.size or (500, 500)
             model = _exported(checkpoint, output, size, options["batch"], config, trust_checkpoint, quiet=quiet)
         assert model is not None
@@ -151,6 +157,11 @@ def main(
         run_options = RunOptions(input=model_input, command=sys.argv, quiet=quiet, **options)
         done = run_with(model, source, output, run_options)
     return _told(done, json_file, csv_file, quiet=quiet)
+
+
+def _weights(model: str | None) -> list[str]:
+    """Files beside a model that belong to it."""
+    return external_weights(model) if model is not None and os.path.isfile(model) else []
 
 
 def _data_set(
@@ -177,7 +188,7 @@ def _exported(
     quiet: bool,
 ) -> str:
     """The model of a checkpoint; exported once for the same contents of checkpoint and config, and the same options."""
-    from pspfast.system.files import folder_for_output
+    from pspfast.system.files import folder_for_output, remove_leftovers
     from pspfast.system.libraries import need
 
     need("torch")
@@ -193,6 +204,7 @@ def _exported(
             while data := file.read(1 << 22):
                 content.update(data)
     folder = folder_for_output(os.path.join(output, "model"))
+    remove_leftovers(folder, shared=True)
     path = str(folder / f"{content.hexdigest()[:16]}.onnx")
     if os.path.exists(path):
         if not quiet:

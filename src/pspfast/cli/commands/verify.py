@@ -104,7 +104,7 @@ def main(
         raise ValueError("--debug-all needs a folder, --debug-dir")
     if not (0 <= min_agreement <= 1 and max_margin >= 0):  # click lets NaN through, which everything would pass
         raise ValueError(f"--min-agreement and --max-margin must be numbers, got {min_agreement} and {max_margin}")
-    check_outputs([json_file], [*models, *images, *([checkpoint] if checkpoint is not None else [])])
+    check_outputs([json_file], [*models, *images, checkpoint, options["config"], labels])
     truth = None
     if labels is not None:
         truth = Truth(labels, label_or_none(ignore_index), label_map, reduce_zero_label)

@@ -33,6 +33,7 @@ class RunOptions:
     workers: int | None = None
     keep_bins: bool = False
     keep_masks: bool = False
+    keep_overlays: bool = False
     report: Callable[[list[str], str], object] | Literal[False] = False
     resume: bool = True
     max_pixels: int = MAX_PIXELS

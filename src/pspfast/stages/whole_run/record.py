@@ -47,7 +47,7 @@ def finish_examples(showcase: Showcase, source: Source, rules: Rules, max_pixels
         rows = matrix.rows_of(labels.astype(np.int64))
         return np.where(rows < rules.num_classes, rows, 65_535 if rules.has_wide_labels else 255)
 
-    return showcase.finish(picture_of, truth_of)
+    return showcase.finish(items, picture_of, truth_of)
 
 
 def run_record(

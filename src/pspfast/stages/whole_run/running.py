@@ -23,15 +23,16 @@ from pspfast.stages.counting import Outcome, Rules, Tally
 from pspfast.stages.device_runtimes import batch_of, open_on
 from pspfast.stages.model_input import InputOptions, check_classes, resolve_input
 from pspfast.stages.showcase import Showcase, own_miou
-from pspfast.stages.whole_run.kept_outputs import bin_manifest, open_outputs
+from pspfast.stages.whole_run.kept_outputs import bin_manifest, check_kept_folders, open_outputs
 from pspfast.stages.whole_run.monitor import RunMonitor, tell_picture
 from pspfast.stages.whole_run.options import RunOptions
+from pspfast.stages.whole_run.own_outputs import EXAMPLES, LEDGER, PAGE, PUBLISHED, RECORD, RESULT, claim_run_folder
 from pspfast.stages.whole_run.picture_worker import PictureWorker
 from pspfast.stages.whole_run.record import finish_examples, noted, run_record
-from pspfast.stages.whole_run.resuming import LEDGER, PUBLISHED, RECORD, RESULT, ResumeState, follows_from, locked
+from pspfast.stages.whole_run.resuming import ResumeState, follows_from, locked
 from pspfast.stages.whole_run.summary import Run
 from pspfast.system import threads
-from pspfast.system.files import OutputError, folder_for_output, write_whole
+from pspfast.system.files import OutputError, write_whole
 from pspfast.system.machine import peak_memory
 from pspfast.system.terminal import Progress
 
@@ -71,6 +72,7 @@ def run(
     workers: int | None = None,
     keep_bins: bool = False,
     keep_masks: bool = False,
+    keep_overlays: bool = False,
     report: Callable[[list[str], str], object] | Literal[False] = False,
     resume: bool = True,
     max_pixels: int = MAX_PIXELS,
@@ -89,7 +91,9 @@ def run(
             :func:`pspfast.stages.inference.infer`.
         workers: threads that read, letterbox and count while the model runs; the CPUs this process may use if left out.
         keep_bins: also write what ``pspfast preprocess`` and ``pspfast infer`` would, into ``bins`` and ``dumps``.
-        keep_masks: also write what ``pspfast postprocess --save-masks`` would, into ``masks``.
+        keep_masks: also write what ``pspfast postprocess --save-masks`` would, into ``masks``; always without
+            labels.
+        keep_overlays: also write the pictures with their masks laid over them, into ``overlays``; likewise.
         report: writes the page of a list of run folders to a path, as :func:`pspfast.report.page.write_report` does; no
             page if left out.
         resume: go on with what an earlier run left in ``output``.
@@ -100,7 +104,8 @@ def run(
     Raises:
         OSError: something cannot be read, or the output folder not be made.
         TypeError: ``report`` is True, as it was until 0.1.
-        ValueError: options, model, pictures or an earlier run in the folder that do not go together.
+        ValueError: options, model, pictures or an earlier run in the folder that do not go together; or something in
+            the folder that no run wrote and this one would replace.
         RuntimeFault: a device or model that cannot be used. While pictures are run, it is ``stopped`` that says so.
         MissingExtra: the runtime is not installed.
         FolderBusyError: another run is writing there.
@@ -120,6 +125,7 @@ def run(
         workers=workers,
         keep_bins=keep_bins,
         keep_masks=keep_masks,
+        keep_overlays=keep_overlays,
         report=report,
         resume=resume,
         max_pixels=max_pixels,
@@ -144,10 +150,11 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
     with ExitStack() as opened:
         setup = _set_up(opened, os.fspath(model), source, options)
         source, rules = setup.source, setup.rules
-        folder = folder_for_output(output)
+        folder = claim_run_folder(output, has_page=bool(options.report))
+        check_kept_folders(folder, source, options, len(setup.runtimes[0].outputs))
         opened.enter_context(locked(folder))
         writer, keep, kept = _take_up(opened, folder, setup, options)
-        showcase = Showcase(str(folder / "examples"), rules.num_classes, source.data_set.mask_palette())
+        showcase = Showcase(str(folder / EXAMPLES), rules.num_classes, source.data_set.mask_palette())
         total = len(source.items) + len(source.missing)
         progress = opened.enter_context(Progress("pictures", total, already=len(kept), quiet=options.quiet))
         tally = _begun_tally(source, rules, writer, progress, kept, showcase)
@@ -207,7 +214,7 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
         limited_by=monitor.limited_by(seconds),
         peak_memory=peak_memory(),
         runtime=setup.engine,
-        report=str(folder / "report" / "index.html") if options.report and result is not None else "",
+        report="",
         stopped=stopped,
         unwritten=(),
     )
@@ -217,9 +224,11 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
                 finished, options, started_at, setup.path, setup.sha256, setup.model_input, source, shown
             )
             write_whole(str(folder / RECORD), (json.dumps(record, indent=1) + "\n").encode())
-        if options.report and finished.report:
+        if options.report and result is not None:
+            page = str(folder / PAGE)
             with noted(unwritten):
-                options.report([str(folder)], finished.report)
+                options.report([str(folder)], page)
+                finished = replace(finished, report=page)
     return replace(finished, unwritten=tuple(unwritten))
 
 
@@ -294,7 +303,7 @@ def _take_up(
     }
     if writer is not None:
         writer.retain(kept)
-    resume_state.begin(stale=len(kept) < len(source.items))
+    resume_state.begin(kept)
     if keep.bins is not None:
         keep.bins.begin([keep.bins.finished[f"{one.name}.bin"] for one in source.items if one.name in kept])
     return writer, keep, kept
