@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from pspfast.pictures.geometry import CropRule, Letterbox
     from pspfast.system.terminal import Progress
 
-__all__ = ["Outcome", "Rules", "Tally", "check_total", "digest", "no_classes", "save_mask", "size_fault", "void_of"]
+__all__ = [
+    "Outcome", "Rules", "Tally", "check_total", "classes_of_picture", "digest", "no_classes", "save_mask", "size_fault",
+    "void_of", "write_mask",
+]  # fmt: skip
 
 _MOST_8_BIT_CLASSES = 256
 _COMMON_LABELS = 256
@@ -170,6 +173,25 @@ def void_of(num_classes: int) -> int:
     return 255 if num_classes <= _MOST_8_BIT_CLASSES else 65_535
 
 
+def classes_of_picture(
+    mask: NDArray[Any], geometry: Letterbox, rule: CropRule, num_classes: int
+) -> NDArray[np.uint8 | np.int32]:
+    """A mask in its picture's size, with :func:`void_of` for predictions that are no class.
+
+    Args:
+        mask: ``(H, W)`` integers, letterboxed.
+        geometry, rule: where the picture is in it.
+        num_classes: predictions from here on, or below 0, are no class.
+
+    Returns:
+        ``(h, w)``: uint8 for up to 256 classes, which is what a large picture has room for, else int32.
+    """
+    # The small canvas is narrowed first, and by whole arrays: 65,535 beside uint8 is refused by newer NumPy.
+    classes = mask.astype(np.uint8 if num_classes <= _MOST_8_BIT_CLASSES else np.int32)
+    classes[no_classes(mask, num_classes)] = void_of(num_classes)
+    return unpad(classes, geometry, rule=rule)
+
+
 def save_mask(
     path: str,
     mask: NDArray[Any],
@@ -177,34 +199,37 @@ def save_mask(
     rule: CropRule,
     num_classes: int,
     colours: bytes | None = None,
-) -> NDArray[Any]:
-    """Write a mask in its picture's size, as a PNG with a palette; above 256 classes as 16-bit grey.
+) -> None:
+    """Write a mask in its picture's size; see :func:`classes_of_picture` and :func:`write_mask`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_mask(path, classes_of_picture(mask, geometry, rule, num_classes), num_classes, colours)
+
+
+def write_mask(path: str, classes: NDArray[Any], num_classes: int, colours: bytes | None = None) -> None:
+    """Write classes as a PNG with a palette; above 256 classes as 16-bit grey.
 
     Args:
         path: of the file.
-        mask: ``(H, W)`` integers, letterboxed.
-        geometry, rule: where the picture is in it.
-        num_classes: predictions from here on, or below 0, are no class.
+        classes: ``(h, w)``.
+        num_classes: how many there are.
         colours: RGB bytes of the palette; VOC's if left out.
-
-    Returns:
-        The classes of the picture's pixels, as they stand in the file.
 
     Raises:
         OutputError: it cannot be written.
     """
     from PIL import Image
 
-    classes = unpad(np.where(no_classes(mask, num_classes), void_of(num_classes), mask), geometry, rule=rule)
     file = io.BytesIO()
     if num_classes > _MOST_8_BIT_CLASSES:
         Image.fromarray(classes.astype(np.uint16)).save(file, "PNG")
     else:
-        image = Image.fromarray(classes.astype(np.uint8)).convert("L")
+        image = Image.fromarray(classes.astype(np.uint8, copy=False))
         image.putpalette(palette() if colours is None else colours)
         image.save(file, "PNG", compress_level=1)
     write_whole(path, file.getbuffer())
-    return classes
 
 
 class Tally:

@@ -12,12 +12,21 @@ from pspfast.formats.bins import BinRecord
 from pspfast.formats.dumped_masks import DumpError, DumpReader
 from pspfast.formats.dumps import Dump
 from pspfast.formats.ledger import Entry
-from pspfast.pictures.colouring import coloured
+from pspfast.pictures.colouring import has_background, lay_over
 from pspfast.pictures.labels import MOST_LABEL_BYTES, decode_labels
 from pspfast.pictures.reader import PictureError
 from pspfast.runtimes.runtime import RuntimeFault
 from pspfast.stages.batching import Count, Infer, Prepare
-from pspfast.stages.counting import Outcome, Rules, check_total, digest, no_classes, save_mask, size_fault
+from pspfast.stages.counting import (
+    Outcome,
+    Rules,
+    check_total,
+    classes_of_picture,
+    digest,
+    no_classes,
+    size_fault,
+    write_mask,
+)
 from pspfast.stages.dump_layouts import write_dumps
 from pspfast.stages.letterboxing import Preparer, written_extents
 from pspfast.stages.showcase import Showcase, own_miou
@@ -162,21 +171,22 @@ class PictureWorker:
         return Outcome(entry, kind, "")
 
     def _save(self, item: Item, mask: NDArray[Any], box: Letterbox) -> None:
-        if self._keep.masks is None:
+        """Write what is kept of a mask."""
+        keep, rules = self._keep, self._rules
+        if keep.masks is None and keep.overlays is None:
             return
-        path = os.path.join(self._keep.masks, f"{item.name}.png")
-        classes = save_mask(path, mask, box, self._rule, self._rules.num_classes, self._colours)
-        if self._keep.overlays is not None:
+        classes = classes_of_picture(mask, box, self._rule, rules.num_classes)
+        if keep.masks is not None:
+            write_mask(os.path.join(keep.masks, f"{item.name}.png"), classes, rules.num_classes, self._colours)
+        if keep.overlays is not None:
             pixels = self._preparer.reader.decode(
                 self._source.pictures.shown(item.picture), *self._source.pictures.read(item.picture)
             ).pixels
-            self._write_overlay(os.path.join(self._keep.overlays, f"{item.name}.jpg"), pixels, classes)
+            self._write_overlay(os.path.join(keep.overlays, f"{item.name}.jpg"), pixels, classes)
 
     def _write_overlay(self, path: str, pixels: NDArray[np.uint8], classes: NDArray[Any]) -> None:
         import simplejpeg  # type: ignore[import-untyped]
 
-        painted = coloured(classes, self._colours)[..., ::-1]
-        mixed = pixels * np.float32(1 - _OVERLAY_SHARE) + painted * np.float32(_OVERLAY_SHARE)
-        shown = np.where((classes == 0)[..., None], pixels, (mixed + 0.5).astype(np.uint8))
-        coded = simplejpeg.encode_jpeg(np.ascontiguousarray(shown), quality=_OVERLAY_QUALITY, colorspace="BGR")
-        write_whole(path, coded)
+        but_background = has_background(self._rules.subject.classes)
+        shown = lay_over(pixels, classes, self._colours, share=_OVERLAY_SHARE, but_background=but_background)
+        write_whole(path, simplejpeg.encode_jpeg(shown, quality=_OVERLAY_QUALITY, colorspace="BGR"))
