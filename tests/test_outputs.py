@@ -18,7 +18,7 @@ from pspfast.stages.postprocessing import postprocess
 from pspfast.stages.preprocessing import preprocess
 from pspfast.stages.whole_run import run
 from pspfast.system.files import remove_leftovers, replace_file
-from pspfast.system.outputs import MARK, check_folder, check_outputs, own_folder
+from pspfast.system.output_conflicts import MARK, check_folder, check_outputs, own_folder
 from tests.test_run import SIZE as RUN_SIZE
 from tests.test_run import ArgMax, files, make_voc
 

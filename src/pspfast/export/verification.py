@@ -18,7 +18,7 @@ from pspfast.export.model_comparison import Debug, ModelComparison, Sample, Trut
 from pspfast.pictures.reader import MAX_PIXELS, PictureError, PictureReader
 from pspfast.system.files import remove_leftovers, stem
 from pspfast.system.libraries import need
-from pspfast.system.outputs import own_folder
+from pspfast.system.output_conflicts import own_folder
 from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from pspfast.datasets import VOC, find_picture
 from pspfast.pictures.geometry import Letterbox
 from pspfast.system.files import OutputError, remove, remove_leftovers, write_all, write_whole
 from pspfast.system.locks import FolderBusyError, open_locked, replace_locked
-from pspfast.system.outputs import check_folder
+from pspfast.system.output_conflicts import check_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pspfast.system.files import OutputError, remove, remove_leftovers, write_all
 from pspfast.system.locks import FolderBusyError, open_locked
-from pspfast.system.outputs import check_folder
+from pspfast.system.output_conflicts import check_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

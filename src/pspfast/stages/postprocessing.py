@@ -22,7 +22,7 @@ from pspfast.stages.matching import Pairing, Pictured, Sources, pair
 from pspfast.system import threads
 from pspfast.system.files import OutputError, remove_leftovers
 from pspfast.system.machine import peak_memory
-from pspfast.system.outputs import own_folder
+from pspfast.system.output_conflicts import own_folder
 from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:

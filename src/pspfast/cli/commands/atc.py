@@ -11,7 +11,7 @@ from pspfast.cli.commands.export import _ManyNumbers
 from pspfast.cli.options import json_option
 from pspfast.system import terminal
 from pspfast.system.files import OutputError, write_json
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 from pspfast.system.processes import ToolFailed
 from pspfast.vendors.atc import convert, find_soc_version, parse_shapes, plan
 from pspfast.vendors.toolkit import find_toolkit

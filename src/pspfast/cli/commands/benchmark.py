@@ -17,7 +17,7 @@ from pspfast.speed.tables import table
 from pspfast.stages.feeding import listed_in
 from pspfast.system import terminal
 from pspfast.system.files import folder_for_output, stem, write_whole
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from pspfast.formats.measurements import Measurement

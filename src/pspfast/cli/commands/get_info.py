@@ -8,7 +8,7 @@ from pspfast.cli import console
 from pspfast.formats.info_files import bin_info, jpg_info
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 __all__ = ["bin_command", "jpg_command", "main"]
 

@@ -15,7 +15,7 @@ from pspfast.stages.counting import Tally
 from pspfast.stages.dump_layouts import dump_names
 from pspfast.stages.whole_run.own_outputs import BINS, DUMPS, EXAMPLES, MASKS, OVERLAYS, files_of
 from pspfast.system.files import folder_for_output
-from pspfast.system.outputs import MARK, check_folder, own_folder
+from pspfast.system.output_conflicts import MARK, check_folder, own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pspfast.formats.dump_folder import DumpFolder
 from pspfast.stages.showcase import ENDINGS
 from pspfast.system.files import folder_for_output, remove, remove_leftovers
-from pspfast.system.outputs import MARK, check_own
+from pspfast.system.output_conflicts import MARK, check_own
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
