@@ -6,14 +6,15 @@ Which folders, names and labels these are, a :class:`pspfast.datasets.DataSet` s
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pspfast.datasets import VOC, find_labels, find_picture, pictures_in, read_classes
 from pspfast.datasets.file_trees import Folder, open_tree
-from pspfast.datasets.names import Failure, names_of_split, names_to_use
+from pspfast.datasets.names import Failure, names_of_split, names_to_use, placed_stem
 from pspfast.pictures.reader import PictureError
 from pspfast.system.files import stem
+from pspfast.system.output_conflicts import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,8 @@ class Item:
     """One picture.
 
     Attributes:
-        name: what its outputs are named by: its id's last part, up to the first dot.
+        name: what its outputs are named by: its id's last part, up to the first dot; without labels in the folder that
+            the picture is in, if that is one of the folder of pictures.
         id: as the split has it.
         picture, labels: paths in the source's trees; ``labels`` are empty where there are none to be.
         state: size and time of both files when they were listed.
@@ -172,10 +174,13 @@ def picture_source(
     labels: str | os.PathLike[str] | None = None,
     split: str | os.PathLike[str] | None = None,
 ) -> Source:
-    """A plain folder of pictures, and perhaps one of labels with the same names.
+    """Any pictures, and perhaps a folder of labels with the same names.
+
+    Pictures without labels may lie in folders of the folder, and their outputs then lie in such folders as well; what
+    this package wrote itself is not looked at. With labels this is so where there are none right in the folder.
 
     Args:
-        folder: of the pictures.
+        folder: of the pictures; or a single one.
         data_set: what the classes are.
         labels: folder of the label pictures; without it nothing is scored.
         split: file with one id a line; every picture of the folder if left out.
@@ -184,16 +189,50 @@ def picture_source(
         OSError: a folder or the split cannot be read.
         ValueError: there are no pictures.
     """
-    pictures = Folder(folder)
+    path, one = os.path.abspath(folder), ""
+    if os.fspath(folder) and os.path.isfile(path):
+        path, one = os.path.split(path)
+    pictures = Folder(path if os.fspath(folder) else folder)
     of_labels = None if labels is None else Folder(labels)
     repeated: list[Failure] = []
-    if split is not None:
+    if one:
+        if split is not None:
+            raise ValueError(f"{folder} is a single picture, of which a split ({split}) chooses nothing")
+        ids, data_set = _ids_of_one(path, one, data_set)
+    elif split is not None:
         ids, repeated = names_of_split(split)
     else:
-        ids = pictures_in(pictures.root, data_set)
+        ids, data_set = _ids_of_pictures(pictures.root, data_set, has_labels=labels is not None)
     told = "" if split is None else os.path.abspath(split)
     kind: Kind = "images" if labels is None else "folder"
     return _source(kind, pictures, of_labels, ("", ""), told, data_set, ids, repeated)
+
+
+def _ids_of_one(folder: str, file: str, data_set: DataSet) -> tuple[list[str], DataSet]:
+    """The id of a single picture, and the data set by whose rules it is one."""
+    for known in (data_set, replace(data_set, picture_suffix="")):
+        identity = known.id_of(file)
+        if find_picture(folder, identity, known) == file:
+            return [identity], known
+    raise ValueError(f"{os.path.join(folder, file)}: neither a folder nor, by its name, a picture")
+
+
+def _ids_of_pictures(folder: str, data_set: DataSet, *, has_labels: bool) -> tuple[list[str], DataSet]:
+    """Ids of all pictures of a folder, and the data set by whose rules they are pictures."""
+    candidates = [replace(data_set, nested=data_set.nested or not has_labels), replace(data_set, nested=True)]
+    if not has_labels:
+        candidates.append(replace(candidates[0], picture_suffix=""))
+    for known in candidates:
+        names = pictures_in(folder, known)
+        marked = {
+            place
+            for place in {os.path.dirname(name) for name in names}
+            if place and os.path.exists(os.path.join(folder, place, MARK))
+        }
+        ids = [name for name in names if os.path.dirname(name) not in marked]
+        if ids:
+            return ids, replace(known, nested=data_set.nested)
+    return [], data_set
 
 
 def _source(
@@ -209,7 +248,8 @@ def _source(
     picture_folder, label_folder = folders
     if not ids:
         raise ValueError(f"{pictures.shown(picture_folder)}: no pictures in this folder")
-    names, unusable = names_to_use(ids)
+    key_of = placed_stem if kind == "images" else stem
+    names, unusable = names_to_use(ids, key_of)
     items, missing = [], []
     for name in names:
         picture = _picture(pictures, picture_folder, name, data_set)
@@ -217,9 +257,9 @@ def _source(
         try:
             state = (*pictures.stat(picture), *(() if labels is None else labels.stat(truth)))
         except PictureError as error:
-            missing.append((stem(name), str(error)))
+            missing.append((key_of(name), str(error)))
         else:
-            items.append(Item(stem(name), name, picture, truth, state))
+            items.append(Item(key_of(name), name, picture, truth, state))
     return Source(
         kind,
         pictures.root,
@@ -230,7 +270,7 @@ def _source(
         split,
         data_set,
         tuple(items),
-        (*missing, *((stem(one.name) or one.name, one.reason) for one in unusable)),
+        (*missing, *((key_of(one.name) or one.name, one.reason) for one in unusable)),
         tuple((one.name, one.reason) for one in repeated),
     )
 

@@ -45,7 +45,7 @@ _MOST_TOLD = 20  # of the faults of one kind; run.json has all
 @click.option("--trust-checkpoint", is_flag=True, help="Load a checkpoint that can run code.")
 @click.option("--voc-root", type=click.Path(), metavar="DIR|TAR", help="VOCdevkit/VOC2012, or a .tar that has it.")
 @data_set_options
-@click.option("--images", type=click.Path(), metavar="DIR", help="Any pictures: masks and overlays, no scores.")
+@click.option("--images", type=click.Path(), metavar="DIR|FILE", help="Any pictures: masks and overlays, no scores.")
 @click.option("--labels", type=click.Path(), metavar="DIR", help="Label pictures for --images, of the same names.")
 @click.option("--split", metavar="NAME|FILE", help="The data set's, or a file with one id a line; val.")
 @class_options
@@ -249,7 +249,8 @@ def _told(done: Run, json_file: str | None, csv_file: str | None, *, quiet: bool
     if done.result is not None:
         failed = report_result(done.result, None, json_file, csv_file)
     else:
-        terminal.report(f"{done.pictures} masks and overlays in {done.output}")
+        count = "1 mask and overlay" if done.pictures == 1 else f"{done.pictures} masks and overlays"
+        terminal.report(f"{count} in {done.output}")
     if not quiet:
         terminal.tell(str(done))
     if done.report:

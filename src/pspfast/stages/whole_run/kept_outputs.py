@@ -88,6 +88,9 @@ def check_kept_folders(folder: Path, source: Source, options: RunOptions, output
                 raise ValueError(f"{path} has the labels or pictures, which would be replaced; choose another folder")
         check_folder(path, (MARK,), files_of(kind, names))
     if options.keep_bins:
+        deep = next((item.id for item in source.items if "/" in item.name), "")
+        if deep:
+            raise ValueError(f"--keep-bins: bins lie in one folder, {deep} is in a folder of the pictures' folder")
         check_folder(folder / BINS, BinFolder.MARKS, _bin_files(names))
         check_folder(folder / DUMPS, DumpFolder.MARKS, _dump_files(names, dump_names("benchmark", outputs)))
 

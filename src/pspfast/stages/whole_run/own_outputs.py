@@ -78,8 +78,10 @@ def remove_pictures(folder: Path, names: Collection[str], kinds: Iterable[str] =
     """
     for kind in kinds:
         if (folder / kind / MARK).exists():
-            for file in {*os.listdir(folder / kind)}.intersection(files_of(kind, names)):
-                remove(folder / kind / file)
+            present = frozenset(os.listdir(folder / kind))
+            for file in files_of(kind, names):
+                if file in present or "/" in file:
+                    remove(folder / kind / file)
 
 
 def remove_dumps(folder: Path) -> None:
@@ -96,5 +98,8 @@ def remove_dumps(folder: Path) -> None:
 
 def remove_leftovers_of_run(folder: Path) -> None:
     """Remove what killed runs left half written; the run's lock is held."""
-    for place in (folder, *(folder / kind for kind in _SUFFIXES), (folder / PAGE).parent):
+    for place in (folder, (folder / PAGE).parent):
         remove_leftovers(place)
+    for kind in _SUFFIXES:
+        for deep, _, _ in os.walk(folder / kind):
+            remove_leftovers(deep)

@@ -30,7 +30,7 @@ from pspfast.stages.counting import (
 from pspfast.stages.dump_layouts import write_dumps
 from pspfast.stages.letterboxing import Preparer, written_extents
 from pspfast.stages.showcase import Showcase, own_miou
-from pspfast.system.files import OutputError, write_sparse, write_whole
+from pspfast.system.files import OutputError, folder_for_output, write_sparse, write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -175,6 +175,8 @@ class PictureWorker:
         keep, rules = self._keep, self._rules
         if keep.masks is None and keep.overlays is None:
             return
+        for kept in filter(None, (keep.masks, keep.overlays) * ("/" in item.name)):
+            folder_for_output(os.path.dirname(os.path.join(kept, item.name)))
         classes = classes_of_picture(mask, box, self._rule, rules.num_classes)
         if keep.masks is not None:
             write_mask(os.path.join(keep.masks, f"{item.name}.png"), classes, rules.num_classes, self._colours)
