@@ -62,7 +62,7 @@ pspfast compare --baseline voc-opensource pspfast_run/ledger.jsonl
 pspfast doctor env"""
 
 
-class _Stages(click.Group):
+class _Stages(console.GuardedCommand, click.Group):
     def list_commands(self, _: click.Context) -> list[str]:
         return [*_STAGES, *self.commands]
 

@@ -20,7 +20,7 @@ from pspfast.system.output_conflicts import check_outputs
 __all__ = ["main"]
 
 
-class _ManyNumbers(click.Command):
+class _ManyNumbers(console.GuardedCommand):
     """Lets ``--batch 1 16`` and ``--batch=1 16`` stand for ``--batch 1 --batch 16``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

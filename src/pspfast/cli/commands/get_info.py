@@ -21,7 +21,11 @@ def _finish(out: str, what: str, lines: list[str], left_out: list[str]) -> int:
     return console.SOME_FAILED if left_out else console.DONE
 
 
-@click.group(context_settings=console.CONTEXT_SETTINGS)
+class _Group(console.GuardedCommand, click.Group):
+    """The group, which is a command of its own as ``python -m pspfast.get_info``."""
+
+
+@click.group(cls=_Group, context_settings=console.CONTEXT_SETTINGS)
 def main() -> None:
     """Write the info file that the benchmark tool or the postprocessing reads.
 

@@ -36,7 +36,7 @@ __all__ = ["main"]
 _MOST_TOLD = 20  # of the faults of one kind; --json has all
 
 
-@click.command(context_settings=console.CONTEXT_SETTINGS)
+@click.command(cls=console.GuardedCommand, context_settings=console.CONTEXT_SETTINGS)
 @click.option("--bin-data-path", type=click.Path(), required=True, help="Folder of the dumped masks.")
 @click.option("--manifest", type=click.Path(), help="Of the bins, or their folder; found in the folder of dumps.")
 @click.option("--test-annotation", type=click.Path(), help="Info file with the pictures' sizes (get_info jpg).")

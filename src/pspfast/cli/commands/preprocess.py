@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-@click.command(context_settings=console.CONTEXT_SETTINGS)
+@click.command(cls=console.GuardedCommand, context_settings=console.CONTEXT_SETTINGS)
 @click.option("--image-folder-path", type=click.Path(), help="Folder of the pictures (JPEGImages); or give --root.")
 @click.option(
     "--split",
