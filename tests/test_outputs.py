@@ -7,13 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from bench.costless import CostlessRuntime
 from pspfast.cli.main import main
 from pspfast.datasets.sources import data_set_source, picture_source
 from pspfast.formats.bins import BinFolder
+from pspfast.stages.counting import is_own_mask, write_mask
 from pspfast.stages.postprocessing import postprocess
 from pspfast.stages.preprocessing import preprocess
 from pspfast.stages.whole_run import run
@@ -168,7 +171,26 @@ def test_masks_of_others_are_not_replaced(tmp_path: Path, voc: Path) -> None:
     (masks / "2007_000000.png").unlink()
     for _ in range(2):
         postprocess(dumps, **options)  # type: ignore[arg-type]
-    assert sorted(os.listdir(masks)) == [MARK, "2007_000000.png"]
+    assert os.listdir(masks) == ["2007_000000.png"]
+    for palette in (None, bytes(range(256)) * 3):  # as other programs write labels
+        drawn = Image.new("L", (80, 60))
+        if palette:
+            drawn.putpalette(palette)
+        drawn.save(masks / "2007_000000.png")
+        with pytest.raises(ValueError, match=r"annotations/2007_000000\.png is there"):
+            postprocess(dumps, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("num_classes", [2, 256, 257, 1000])
+def test_masks_are_known_by_their_content(tmp_path: Path, num_classes: int) -> None:
+    path = tmp_path / "a.png"
+    for size in ((1, 1), (300, 400)):
+        write_mask(str(path), np.ones(size, np.int32), num_classes)
+        assert is_own_mask(str(path))
+    Image.open(path).convert("RGB").save(path)
+    assert not is_own_mask(str(path))
+    path.write_bytes(b"")
+    assert not is_own_mask(str(path))
 
 
 # ---- a run's folder

@@ -16,9 +16,8 @@ from pspfast.export.known import find as known_checkpoint
 from pspfast.export.labellers import OnnxRunner, TorchRunner
 from pspfast.export.model_comparison import Debug, ModelComparison, Sample, Truth, noise
 from pspfast.pictures.reader import MAX_PIXELS, PictureError, PictureReader
-from pspfast.system.files import remove_leftovers, stem
+from pspfast.system.files import folder_for_output, remove_leftovers
 from pspfast.system.libraries import need
-from pspfast.system.output_conflicts import own_folder
 from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
@@ -185,9 +184,10 @@ def _check_truth(truth: Truth, pictures: Sequence[Sample]) -> None:
 
 
 def _check_debug(debug: Debug, pictures: Sequence[Sample], truth: Truth | None) -> None:
+    folder = folder_for_output(debug.folder)
     inputs = {os.path.dirname(one.path) or "." for one in pictures} | ({truth.folder} if truth is not None else set())
-    folder = debug.folder
-    if os.path.exists(folder) and any(os.path.samefile(folder, one) for one in inputs if os.path.exists(one)):
-        raise ValueError(f"{folder} has the pictures or labels, which debug pictures would replace; choose another")
-    made = own_folder(folder, [f"{stem(one.name) or 'picture'}.png" for one in pictures])
-    remove_leftovers(made, shared=True)
+    if any(os.path.samefile(folder, one) for one in inputs if os.path.exists(one)):
+        raise ValueError(
+            f"{debug.folder} has the pictures or labels, which debug pictures would replace; choose another"
+        )
+    remove_leftovers(folder, shared=True)

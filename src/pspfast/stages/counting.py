@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,18 @@ if TYPE_CHECKING:
     from pspfast.system.terminal import Progress
 
 __all__ = [
-    "Outcome", "Rules", "Tally", "check_total", "classes_of_picture", "digest", "no_classes", "save_mask", "size_fault",
-    "void_of", "write_mask",
+    "Outcome", "Rules", "Tally", "check_total", "classes_of_picture", "digest", "is_own_mask", "no_classes",
+    "save_mask", "size_fault", "void_of", "write_mask",
 ]  # fmt: skip
 
 _MOST_8_BIT_CLASSES = 256
 _COMMON_LABELS = 256
 _MOST_WAITING = 256
+# How masks begin: size, 256 colours, pixels at the quickest level of compression; or 16-bit grey.
+_MASK_HEAD_BYTES = 1024
+_PNG = rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR.{8}"
+_MASK_8_BIT = re.compile(_PNG + rb"\x08\x03\0\0\0.{4}\0\0\x03\0PLTE.{768}.{8}IDAT\x78\x01", re.DOTALL)
+_MASK_16_BIT = re.compile(_PNG + rb"\x10\0\0\0\0.{8}IDAT", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +236,17 @@ def write_mask(path: str, classes: NDArray[Any], num_classes: int, colours: byte
         image.putpalette(palette() if colours is None else colours)
         image.save(file, "PNG", compress_level=1)
     write_whole(path, file.getbuffer())
+
+
+def is_own_mask(path: str) -> bool:
+    """Whether a file is such a picture, and not one that was drawn: other programs compress labels by another level.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        head = file.read(_MASK_HEAD_BYTES)
+    return bool(_MASK_8_BIT.match(head) or _MASK_16_BIT.match(head))
 
 
 class Tally:

@@ -1,8 +1,8 @@
 """Outputs replace nothing but outputs: not what is read, not each other, not what somebody else made.
 
 For a folder that a command writes into, it is told by a mark: a file that this program leaves in each of them (a
-journal, a manifest, or :data:`MARK` where there is nothing else to leave). In a folder without one, nothing that is
-there already is replaced.
+journal, a manifest, or :data:`MARK` in a run's folders). In a folder without one, nothing that is there already is
+replaced, unless its content tells that it is this program's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pspfast.system.files import folder_for_output, remove_leftovers, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
 __all__ = ["MARK", "check_folder", "check_outputs", "check_own", "own_folder"]
 
@@ -80,13 +80,20 @@ def check_own(path: str | os.PathLike[str], *, is_page: bool = False) -> None:
         )
 
 
-def check_folder(folder: str | os.PathLike[str], marks: Collection[str], names: Iterable[str]) -> None:
+def check_folder(
+    folder: str | os.PathLike[str],
+    marks: Collection[str],
+    names: Iterable[str],
+    *,
+    is_own: Callable[[str], bool] = lambda _: False,
+) -> None:
     """Raise ValueError if something is there that would be replaced, in a folder that has no mark of this program.
 
     Args:
         folder: need not exist.
         marks: files of which one is in every folder of the kind.
         names: of files that are to be written or removed, in the folder; with ``/``, beside or below it.
+        is_own: whether a file is one of this program's, where its content tells.
 
     Raises:
         OSError: the folder cannot be listed.
@@ -99,7 +106,8 @@ def check_folder(folder: str | os.PathLike[str], marks: Collection[str], names: 
         return
     for name in names:
         path = os.path.normpath(os.path.join(folder, name))
-        if (name in present or "/" in name) and (os.path.isfile(path) or os.path.islink(path)):
+        is_there = (name in present or "/" in name) and (os.path.isfile(path) or os.path.islink(path))
+        if is_there and not (os.path.exists(path) and is_own(path)):
             raise ValueError(
                 f"{path} is there and would be replaced, in a folder that pspfast did not write; choose another one, "
                 "or move it away"

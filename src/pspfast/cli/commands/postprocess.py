@@ -111,8 +111,9 @@ def main(
         ann_dir, split, classes = ann_dir or at.labels, at.split, classes or at.classes
         whole = split is None
     manifests = [os.path.join(path, MANIFEST) for path in (bin_data_path, options["manifest"]) if path is not None]
-    check_outputs(
-        (result_file, json_file, csv_file, options["ledger"]),
+    check_outputs((result_file, json_file, csv_file, options["ledger"]), ())
+    check_outputs(  # a ledger is opened as one, which refuses everything else
+        (result_file, json_file, csv_file),
         [bin_data_path, options["manifest"], *manifests, test_annotation, img_dir, ann_dir, split, classes],
     )
     size = (net_input_height or net_input_width or 500, net_input_width or net_input_height or 500)
