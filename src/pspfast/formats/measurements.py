@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = [
-    "ASSUMED_BATCH", "COMMAS_IN_SHAPES", "DEVICE_TIME", "KINDS", "LATENCIES", "STAGES", "ZERO_QPS", "Measurement",
-    "Reading", "Statement", "benchmark_json", "device_name", "devices_in_card", "is_gpu", "is_npu",
+    "ASSUMED_BATCH", "COMMAS_IN_SHAPES", "DEVICE_TIME", "KINDS", "LATENCIES", "SEVERAL_STREAMS", "STAGES", "ZERO_QPS",
+    "Measurement", "Reading", "Statement", "benchmark_json", "device_name", "devices_in_card", "is_gpu", "is_npu",
     "measurements_from_json",
 ]  # fmt: skip
 
@@ -48,10 +48,12 @@ DEVICE_TIME = frozenset({"interface", "pure inference", "compute", "npu compute"
 # Notes that claims.py looks for; everything else in notes is for people alone.
 COMMAS_IN_SHAPES = "--shapes has commas where trtexec takes x"
 ZERO_QPS = "the log says 0 qps, which is trtexec's mistake and not used"
+SEVERAL_STREAMS = "several streams at once: a batch's time is of one of them, and no rate"
 ASSUMED_BATCH = "nothing in the log proves the batch: counted as 1"
 
 LATENCIES = ("mean", "median", "p90", "p95", "p99", "min", "max")
 """Names that latencies go by."""
+_GPU_TOOLS, _NPU_TOOLS = frozenset({"trtexec"}), frozenset({"benchmark", "ais_bench", "msame"})
 # Ascending, whatever the distribution is; printed figures are rounded.
 _ASCENDING = (("min", "median", "p90", "p95", "p99", "max"), ("min", "mean", "max"))
 _ROUNDING = 1e-4
@@ -140,6 +142,16 @@ class Measurement:
         return self.source if self.line is None else f"{self.source}:{self.line}"
 
     @property
+    def is_of_gpu(self) -> bool:
+        """Whether it is an NVIDIA device's: by its name, else by the tool, which knows no other."""
+        return is_gpu(self.device) if self.device is not None else self.tool in _GPU_TOOLS
+
+    @property
+    def is_of_npu(self) -> bool:
+        """Whether it is an Ascend device's: by its name, else by the tool, which knows no other."""
+        return is_npu(self.device) if self.device is not None else self.tool in _NPU_TOOLS
+
+    @property
     def has_proven_batch(self) -> bool:
         """Whether the source shows which batch ran."""
         return self.batch_run is not None and ASSUMED_BATCH not in self.notes
@@ -216,10 +228,12 @@ class Reading:
     Attributes:
         measurements: in the file's order.
         statements: of its prose, if it is a document.
+        left_out: of a document's blocks those that are no good, a sentence each, with file and line.
     """
 
     measurements: tuple[Measurement, ...]
     statements: tuple[Statement, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def benchmark_json(measurements: Iterable[Measurement], **others: Any) -> str:
