@@ -57,6 +57,7 @@ _GPU_TOOLS, _NPU_TOOLS = frozenset({"trtexec"}), frozenset({"benchmark", "ais_be
 # Ascending, whatever the distribution is; printed figures are rounded.
 _ASCENDING = (("min", "median", "p90", "p95", "p99", "max"), ("min", "mean", "max"))
 _ROUNDING = 1e-4
+_MOST = 1e15  # of anything that is counted or measured; sums of figures below it hold as floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,14 +110,20 @@ class Measurement:
 
     def __post_init__(self) -> None:
         where = f"{self.where}: {self.kind}"
-        for name in ("source", "tool", "kind"):
-            if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{where}: {name} must be text, got {getattr(self, name)!r}")
+        for name in ("source", "tool", "kind", "device", "tool_version"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not (value is None and name in ("device", "tool_version")):
+                raise ValueError(f"{where}: {name} must be text, got {value!r}")
+        if self.on_random_data not in (None, True, False):
+            raise ValueError(f"{where}: on_random_data must be true or false, got {self.on_random_data!r}")
         if not _is_number(self.throughput) or self.throughput <= 0:
             raise ValueError(f"{where}: a throughput must be a number above 0, got {self.throughput!r}")
+        if not 1 / _MOST < self.throughput < _MOST:
+            raise ValueError(f"{where}: {self.throughput:g} pictures a second are beyond any measurement")
         for name in ("batch", "batch_run", "iterations", "pictures"):
             _check_count(where, name, getattr(self, name), least=1)
         _check_count(where, "device_index", self.device_index, least=0)
+        _check_count(where, "line", self.line, least=1)
         if self.latency_of not in ("picture", "batch"):
             raise ValueError(f"{where}: latency_of must be 'picture' or 'batch', got {self.latency_of!r}")
         for name, value in self.latency_ms.items():
@@ -321,5 +328,9 @@ def _is_number(value: object) -> bool:
 
 
 def _check_count(where: str, name: str, value: object, *, least: int) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{where}: {name} must be a whole number from {least} on, got {value!r}")
+    if value > _MOST:
+        raise ValueError(f"{where}: {name} is beyond any measurement")

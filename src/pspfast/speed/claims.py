@@ -109,8 +109,8 @@ def _of_one(one: Measurement, others: Sequence[Measurement], min_iterations: int
         yield UnsoundClaim(
             "several streams",
             one.where,
-            f"several streams ran side by side and make {one.throughput:.2f} a second together; the GPU compute time of "
-            "a batch is of one of them, and no rate",
+            f"several streams ran side by side and make {one.throughput:.2f} a second together; the GPU compute time "
+            "of a batch is of one of them, and no rate",
         )
     if one.batch is not None and one.batch_run is not None and one.batch != one.batch_run:
         yield UnsoundClaim("static batch", one.where, _static_batch(one, others))

@@ -214,8 +214,9 @@ def _check_names(option: str, values: Iterable[str | None], sides: Sequence[Meas
     help="Cost of a card, in any unit.",
 )  # fmt: skip
 @click.option(
-    "--reference", metavar="NAME", help="What the others are held to; NVIDIA devices if left out, trtexec's among them, else the first."
-)
+    "--reference", metavar="NAME",
+    help="What the others are held to; if left out NVIDIA devices, trtexec's among them, else the first.",
+)  # fmt: skip
 @click.option("--target", type=float, default=1.0, metavar="RATIO", help="Least ratio by card for 'met'.")
 @click.option(
     "--min-iterations", type=click.IntRange(min=1), default=claims.MIN_ITERATIONS, metavar="N",

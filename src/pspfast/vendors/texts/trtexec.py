@@ -299,9 +299,7 @@ def _known(times: dict[str, float]) -> dict[str, float]:
     return {name: ms for name, ms in times.items() if name in LATENCIES}
 
 
-def batches_of(
-    command: str, context: Context, *, binding: tuple[int, ...] = (), version: str | None = None
-) -> Batches:
+def batches_of(command: str, context: Context, *, binding: tuple[int, ...] = (), version: str | None = None) -> Batches:
     """The batch declared and the one that ran; what nothing proves is counted as 1.
 
     Before 8.0 a model of fixed batch runs whatever --shapes says; from 8.0 on, its build fails.

@@ -81,9 +81,7 @@ def _spans(values: list[dict[str, Any]], context: Context) -> list[tuple[float, 
     return next((found for keys in _STAMPS if (found := _of_keys(values, *keys, context))), [])
 
 
-def _of_keys(
-    values: list[dict[str, Any]], first: str, last: str, context: Context
-) -> list[tuple[float, float]]:
+def _of_keys(values: list[dict[str, Any]], first: str, last: str, context: Context) -> list[tuple[float, float]]:
     if not all(first in one and last in one for one in values):
         return []
     return [(_number(one, first, context), _number(one, last, context)) for one in values]
