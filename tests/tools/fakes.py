@@ -292,6 +292,10 @@ def fake_ais_bench(folder: Path, *, mode: str = "new") -> Path:
         if mode == "no module":
             print(f"{sys.executable}: No module named ais_bench", file=sys.stderr)
             sys.exit(1)
+        if mode == "other package":
+            print(f"{sys.executable}: No module named ais_bench.__main__; 'ais_bench' is a package and cannot be directly "
+                  "executed", file=sys.stderr)
+            sys.exit(1)
         words = sys.argv[3:]
         if len(words) % 2:
             refuse("a flag without a value")

@@ -77,8 +77,6 @@ def main(
         encoding=cast("Encoding", encoding),
         input=input_rank,
     )
-    if 0 < max(aipp.mean) <= 1:
-        terminal.tell(f"means of at most 1, {aipp.mean}: constants for bytes are up to 255; is this what you mean?")
     if output is None:
         terminal.report(aipp.text().rstrip("\n"))
         terminal.tell(_facts(aipp, host))
