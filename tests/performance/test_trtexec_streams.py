@@ -66,7 +66,7 @@ def test_several_streams_of_7_count_by_walltime() -> None:
     text = texts.TRT_7.replace("total compute time: 3.04154 s", "total compute time: 6.08308 s")
     (one,) = parse(text, "log", command="trtexec --onnx=m.onnx --streams=2").measurements
     assert one.kind == "wall clock" and one.throughput == pytest.approx(374 / 3.07)
-    with pytest.raises(ValueError, match="log is of several streams, .* expected a line 'Throughput: X qps'"):
+    with pytest.raises(ValueError, match=r"log is of several streams, .* expected a line 'Throughput: X qps'"):
         parse(re.sub(r".*walltime.*\n", "", text), "log", command="trtexec --onnx=m.onnx --streams=2")
 
 
@@ -87,7 +87,7 @@ def test_contradictions_of_several_streams(change: tuple[str, str], message: str
 
 def test_one_stream_that_says_another_throughput() -> None:
     text = log_of("trtexec --onnx=m.onnx", 1)
-    with pytest.raises(ValueError, match="log contradicts itself: 60 queries in 3.05 s"):
+    with pytest.raises(ValueError, match=r"log contradicts itself: 60 queries in 3\.05 s"):
         parse(text.replace("19.67 qps", "39.34 qps"), "log")
 
 
@@ -144,7 +144,7 @@ def test_times_of_one_stream() -> None:
 
 def test_times_of_several_streams_without_their_begin() -> None:
     bare = json.dumps([{"computeMs": 50.0, "latencyMs": 50.5}] * 4)
-    with pytest.raises(ValueError, match="log is of several streams, .* expected when each batch begins"):
+    with pytest.raises(ValueError, match=r"log is of several streams, .* expected when each batch begins"):
         parse(bare, "log", command="trtexec --loadEngine=m.engine --infStreams=2")
 
 

@@ -27,8 +27,8 @@ _DTYPES = (
 )  # fmt: skip
 
 HOW_TO_INSTALL_AIS_BENCH = (
-    "ais_bench and aclruntime are wheels of Huawei's for Python up to 3.11, not on PyPI: `msprobe install_deps -m offline` "
-    "of Ascend's mindstudio-probe installs both; then `source set_env.sh` of CANN in this shell"
+    "ais_bench and aclruntime are wheels of Huawei's for Python up to 3.11, not on PyPI: `msprobe install_deps -m "
+    "offline` of Ascend's mindstudio-probe installs both; then `source set_env.sh` of CANN in this shell"
 )
 OTHER_AIS_BENCH = "ais_bench_benchmark, PyPI's evaluator of language models, whose package is called ais_bench too"
 

@@ -110,7 +110,8 @@ def run_ais_bench(
     ran = run(argv, timeout=timeout, env=env, on_line=on_line)
     if ran.status != 0 and "No module named ais_bench.__main__" in ran.output:
         raise ToolMissing(
-            f"{python} has another package of the name ais_bench, probably {OTHER_AIS_BENCH}; {HOW_TO_INSTALL_AIS_BENCH}"
+            f"{python} has another package of the name ais_bench, probably {OTHER_AIS_BENCH}; "
+            f"{HOW_TO_INSTALL_AIS_BENCH}"
         )
     if ran.status != 0 and (missing := re.search(r"No module named '?(ais_bench|aclruntime)\b", ran.output)):
         raise ToolMissing(f"{python} has no module {missing[1]}; {HOW_TO_INSTALL_AIS_BENCH}")

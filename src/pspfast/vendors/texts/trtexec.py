@@ -42,7 +42,8 @@ _OLD_PERCENTILE = re.compile(rf"percentile:\s*({NUMBER})\s*ms at ({NUMBER})%.*")
 _OLD_TOTAL = re.compile(rf"total compute time:\s*({NUMBER}) s\s*")
 _OLD_WALL = re.compile(rf"walltime:\s*({NUMBER}) s\s*")
 _OLD_QPS = re.compile(rf"throughput:\s*({NUMBER}) qps\s*")
-_NEW_LINE = re.compile(r"(Latency|GPU Compute Time):\s*(min = .*)")
+_NEW_LINE = re.compile(r"(Latency|GPU Compute Time|H2D Latency|D2H Latency):\s*(min = .*)")
+_NEW_NAMES = {"Latency": "host latency", "GPU Compute Time": "gpu compute", "H2D Latency": "in", "D2H Latency": "out"}
 _NEW_VALUE = re.compile(rf"(min|max|mean|median|percentile\(({NUMBER})%\)) = ({NUMBER}) ms(?=\s*(?:,|$))")
 _NEW_QPS = re.compile(rf"Throughput:\s*({NUMBER}) qps\s*")
 _NEW_TOTAL = re.compile(rf"Total GPU Compute Time:\s*({NUMBER}) s\s*")
@@ -68,6 +69,7 @@ class _Log:
 
     compute: dict[str, float] = field(default_factory=dict)
     latency: dict[str, float] = field(default_factory=dict)
+    copies: dict[str, dict[str, float]] = field(default_factory=lambda: {"in": {}, "out": {}})
     qps: float | None = None
     total_seconds: float | None = None
     wall_seconds: float | None = None
@@ -138,6 +140,7 @@ def parse_log(text: str, context: Context) -> list[Measurement]:
     command = log.command or context.command
     batches = batches_of(command, context, binding=log.binding, version=log.version)
     iterations = _iterations(log, batches, context)
+    _check_latency(log, context)
     notes = (*batches.notes, ZERO_QPS) if log.qps == 0 else batches.notes
     others: dict[str, Any] = {
         "source": context.source,
@@ -196,6 +199,17 @@ def _iterations(log: _Log, batches: Batches, context: Context) -> int | None:
     return iterations or (round(by_total) or None if by_total else None)
 
 
+def _check_latency(log: _Log, context: Context) -> None:
+    """A batch's latency is its copies and its computation, one after the other, also on average."""
+    means = [one.get("mean") for one in (log.copies["in"], log.compute, log.copies["out"], log.latency)]
+    known = [mean for mean in means if mean is not None]
+    if len(known) == len(means) and not agree(sum(known[:3]), known[3], _TOLERANCE):
+        raise ValueError(
+            f"{context.where} contradicts itself: a mean of {known[0]:g} ms in, {known[1]:g} ms of GPU compute and "
+            f"{known[2]:g} ms out make {sum(known[:3]):g} ms, the log says a mean latency of {known[3]:g} ms"
+        )
+
+
 def _is_busier_than_one_stream(log: _Log, batches: Batches) -> bool:
     """Whether batches were computed side by side, whatever was asked for."""
     if log.total_seconds and log.wall_seconds and log.total_seconds > _BUSIEST * log.wall_seconds:
@@ -248,7 +262,7 @@ def _read(text: str, context: Context) -> _Log:
                 raise ValueError(f"{context.where} has {found[1]!r} twice; give the log of one run")
             seen.add(section)
         elif found := _NEW_LINE.fullmatch(line):
-            name = "gpu compute" if found[1].startswith("GPU") else "host latency"
+            name = _NEW_NAMES[found[1]]
             if name in seen:
                 raise ValueError(f"{context.where} has {found[1]!r} twice; give the log of one run")
             seen.add(name)
@@ -292,7 +306,7 @@ def _line_of_a_section(log: _Log, section: str, line: str) -> None:
 
 
 def _times_of(log: _Log, section: str) -> dict[str, float]:
-    return {"gpu compute": log.compute, "host latency": log.latency}.get(section, {})
+    return {"gpu compute": log.compute, "host latency": log.latency, **log.copies}.get(section, {})
 
 
 def _known(times: dict[str, float]) -> dict[str, float]:
