@@ -197,7 +197,7 @@ def _port_findings(inputs: Sequence[Port], outputs: Sequence[Port]) -> Iterator[
                 "shape-open",
                 (),
                 f"input {port.name} is {shape_text(port.shape)}: ATC compiles for fixed sizes",
-                f"fix it with pspfast simplify, or give atc --input_shape, e.g. {example_shape(port.name, port.shape)}; "
+                f"fix it with pspfast simplify, or give atc --input_shape={example_shape(port.name, port.shape)} or so; "
                 "its pools may be made for one size only",
             )
         if isinstance(batch, int):

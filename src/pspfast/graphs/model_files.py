@@ -24,8 +24,8 @@ from pspfast.system.libraries import need
 
 __all__ = [
     "Dim", "GraphError", "ModelFileError", "bytes_outside", "check", "check_writable", "contradict", "inputs",
-    "is_too_large", "load", "open_dimensions", "operator_counts", "read_weights", "save", "save_with_data_beside", "shape_of",
-    "sort_nodes",
+    "is_too_large", "load", "open_dimensions", "operator_counts", "read_weights", "save", "save_with_data_beside",
+    "shape_of", "sort_nodes",
 ]  # fmt: skip
 
 _MOST_BYTES = 2**31 - 1  # of a protobuf message

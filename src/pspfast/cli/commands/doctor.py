@@ -66,7 +66,7 @@ def main(model: str, fix: str | None, adaptive: tuple[str, ...], json_file: str 
     check_outputs([fix, json_file], [model])
     if fix is not None:
         model_files.check_writable(fix)
-    loaded = model_files.load(model)
+    loaded = model_files.load(model, weights=fix is not None)
     found = _diagnosed(model, loaded, adaptive)
     terminal.report(f"{model}\n{_report(found)}")
     others: dict[str, Any] = {"model": model}
