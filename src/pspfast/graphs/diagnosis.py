@@ -197,8 +197,8 @@ def _port_findings(inputs: Sequence[Port], outputs: Sequence[Port]) -> Iterator[
                 "shape-open",
                 (),
                 f"input {port.name} is {shape_text(port.shape)}: ATC compiles for fixed sizes",
-                f"fix it with pspfast simplify, or give atc --input_shape={example_shape(port.name, port.shape)} or so; "
-                "its pools may be made for one size only",
+                "fix it with pspfast simplify, or give atc a shape such as --input_shape="
+                f"{example_shape(port.name, port.shape)}; its pools may be made for one size only",
             )
         if isinstance(batch, int):
             yield Finding("note", "batch", (), f"batch {batch}, fixed", numbers={"batch": batch})

@@ -16,16 +16,17 @@ from typing import Any
 
 from pspfast.graphs.declared import Dim, contradict, inputs, open_dimensions, shape_of
 from pspfast.graphs.inference import MOST_ELEMENTS_OF_A_SIZE, check
-from pspfast.graphs.soundness import GraphError, complaint_about, tensors_of
+from pspfast.graphs.picture_inputs import text_of_shape
+from pspfast.graphs.soundness import GraphError, check_sound, complaint_about, tensors_of
 from pspfast.system.captured_output import first_line
 from pspfast.system.errors import FileError
 from pspfast.system.files import OutputError, write_whole
 from pspfast.system.libraries import need
 
 __all__ = [
-    "Dim", "GraphError", "ModelFileError", "bytes_outside", "check", "check_writable", "contradict", "inputs",
-    "is_too_large", "load", "open_dimensions", "operator_counts", "read_weights", "save", "save_with_data_beside",
-    "shape_of", "sort_nodes",
+    "Dim", "GraphError", "ModelFileError", "bytes_outside", "check", "check_sound", "check_writable", "contradict",
+    "inputs", "is_too_large", "load", "open_dimensions", "operator_counts", "read_weights", "save",
+    "save_with_data_beside", "shape_of", "sort_nodes", "text_of_shape", "to_bytes",
 ]  # fmt: skip
 
 _MOST_BYTES = 2**31 - 1  # of a protobuf message
@@ -93,6 +94,22 @@ def is_too_large(model: Any) -> bool:
     """Whether a model, with what is in other files, is more than one file or message can hold."""
     size: int = model.ByteSize() + bytes_outside(model)
     return size > _MOST_BYTES
+
+
+def to_bytes(model: Any) -> bytes:
+    """A model as one message.
+
+    Raises:
+        GraphError: it has 2 GB and more, which no message holds.
+    """
+    try:
+        data: bytes = model.SerializeToString()
+    except Exception as error:  # protobuf's, whose class moved between its versions
+        raise GraphError(
+            f"a model of {model.ByteSize():,} bytes, more than the 2 GB that one message holds; write it to a file "
+            "with its weights beside it (external data), and name that file"
+        ) from error
+    return data
 
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:

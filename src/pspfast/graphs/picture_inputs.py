@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pspfast.graphs.model_files import Dim
+    from pspfast.graphs.declared import Dim
 
 __all__ = ["example_shape", "has_batch", "pictures_at_once", "text_of_shape"]
 

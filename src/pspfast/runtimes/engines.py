@@ -38,7 +38,7 @@ def runtime_for(model: str | os.PathLike[str], runtime: str = "auto") -> str:
     suffix = os.path.splitext(path)[1].lower()
     if runtime == "auto":
         if suffix not in _BY_SUFFIX:
-            raise ValueError(f"{path}: a model ends in {', '.join(_BY_SUFFIX)}; else say which --runtime")
+            raise ValueError(f"{path}: a model ends in .onnx or .om (.om2); else say which --runtime")
         runtime = _BY_SUFFIX[suffix]
     if runtime not in RUNTIMES:
         raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")

@@ -54,12 +54,8 @@ class Conversion:
             >>> one.argv()[:4]
             ['atc', '--framework=5', '--model=m.onnx', '--output=m_bs1']
         """
-        flags = {
-            "framework": self.framework,
-            "model": model or self.model,
-            "output": output or self.output,
-            **self.flags,
-        }
+        files = {"model": model or self.model, "output": output or self.output}
+        flags = {"framework": self.framework, **files, **self.flags}
         return [program, *(f"--{name}={value}" for name, value in flags.items())]
 
 
@@ -109,9 +105,7 @@ def plan(
     check_flags(flags, aipp)
     if is_air(model):
         if batches or shapes is not None or halves:
-            raise ValueError(
-                f"{model} has shapes and types of its own; --batch, --input-shape and the like are for ONNX"
-            )
+            raise ValueError(f"{model} has its own shapes and types; --batch, --input-shape and the like are for ONNX")
         return [_plan_of_air(model, soc_version, output, aipp, flags)]
     loaded = model_files.load(model, weights=False)
     inputs = {value.name: value for value in model_files.inputs(loaded)}

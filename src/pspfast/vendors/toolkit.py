@@ -8,13 +8,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pspfast.system.cann_places import cann_places, how_to_enter
+from pspfast.system.cann_places import INSTALL_ROOTS, cann_places, how_to_enter
 from pspfast.system.processes import ToolMissing, find_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Toolkit", "find_toolkit", "how_to_enter"]
+__all__ = ["INSTALL_ROOTS", "Toolkit", "find_toolkit", "how_to_enter"]
 
 _VARIABLES = ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH")
 _BIN = ("bin", "atc/bin")  # the latter up to 5.0

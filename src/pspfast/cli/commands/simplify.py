@@ -44,7 +44,10 @@ def main(
     if batch is not None and input_shape:
         raise ValueError("--batch and --input-shape say the same in two ways; give one")
     shapes = fixed_shapes(before, batch) if batch is not None else _shapes(before, input_shape)
-    after = simplify(before, shapes, compare=not no_check)
+    try:
+        after = simplify(before, shapes, compare=not no_check)
+    except (model_files.GraphError, RuntimeError) as error:
+        raise type(error)(f"{model}: {error}") from error
     model_files.save(after, output)
     rows = differences(before, after)
     width = max(len(name) for name, _, _ in rows)

@@ -41,14 +41,14 @@ def trtexec_shapes(model: str, batch: int | None) -> dict[str, tuple[int, ...]]:
     for name, shape in declared.items():
         if not shape:
             raise ValueError(f"input {name} of {model} has no declared shape")
-        if name not in batched and all(isinstance(size, int) for size in shape):
-            continue
         first, *rest = shape
         sizes = [size for size in rest if isinstance(size, int)]
-        if len(sizes) < len(rest):
+        if len(sizes) < len(rest) or (name not in batched and not isinstance(first, int)):
             raise ValueError(
                 f"input {name} of {model} leaves sizes open, {text_of_shape(shape)}; fix them with pspfast simplify"
             )
+        if name not in batched:
+            continue
         if isinstance(first, int):
             if batch not in (None, first):
                 raise ValueError(
