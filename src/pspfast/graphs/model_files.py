@@ -24,9 +24,10 @@ from pspfast.system.files import OutputError, write_whole
 from pspfast.system.libraries import need
 
 __all__ = [
-    "Dim", "GraphError", "ModelFileError", "bytes_outside", "check", "check_sound", "check_writable", "contradict",
-    "inputs", "is_too_large", "load", "open_dimensions", "operator_counts", "read_weights", "save",
-    "save_with_data_beside", "shape_of", "sort_nodes", "text_of_shape", "to_bytes",
+    "Dim", "GraphError", "ModelFileError", "check", "check_sound", "check_writable", "contradict",
+    "inputs", "is_too_large", "load", "open_dimensions", "operator_counts", "outside_files", "put_data_beside",
+    "read_weights", "save",
+    "shape_of", "size_of", "sort_nodes", "text_of_shape", "to_bytes",
 ]  # fmt: skip
 
 _MOST_BYTES = 2**31 - 1  # of a protobuf message
@@ -85,15 +86,32 @@ def read_weights(model: Any, path: str | os.PathLike[str]) -> None:
     _read_outside_data(model, os.fspath(path), weights=True)
 
 
-def bytes_outside(model: Any) -> int:
-    """Bytes of constants that are still in other files."""
-    return sum(_outside_size(tensor) for tensor in tensors_of(model.graph) if _is_outside(tensor))
+def outside_files(model: Any, path: str | os.PathLike[str]) -> list[str]:
+    """Files that a model, loaded without ``weights`` from ``path``, has large constants in."""
+    folder = os.path.dirname(os.path.abspath(path))
+    named = {
+        entry.value
+        for tensor in tensors_of(model.graph)
+        if _is_outside(tensor)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return sorted(os.path.join(folder, name) for name in named)
+
+
+def size_of(model: Any) -> int:
+    """Bytes of a model, with those that are still in other files; also where protobuf cannot count them."""
+    tensors = list(tensors_of(model.graph))
+    weights = sum(_outside_size(tensor) if _is_outside(tensor) else len(tensor.raw_data) for tensor in tensors)
+    if weights > _MOST_BYTES:
+        return weights
+    size: int = model.ByteSize() + sum(_outside_size(tensor) for tensor in tensors if _is_outside(tensor))
+    return size
 
 
 def is_too_large(model: Any) -> bool:
     """Whether a model, with what is in other files, is more than one file or message can hold."""
-    size: int = model.ByteSize() + bytes_outside(model)
-    return size > _MOST_BYTES
+    return size_of(model) > _MOST_BYTES
 
 
 def to_bytes(model: Any) -> bytes:
@@ -106,7 +124,7 @@ def to_bytes(model: Any) -> bytes:
         data: bytes = model.SerializeToString()
     except Exception as error:  # protobuf's, whose class moved between its versions
         raise GraphError(
-            f"a model of {model.ByteSize():,} bytes, more than the 2 GB that one message holds; write it to a file "
+            f"a model of {size_of(model):,} bytes, more than the 2 GB that one message holds; write it to a file "
             "with its weights beside it (external data), and name that file"
         ) from error
     return data
@@ -132,44 +150,42 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
         raise ValueError(f"{name}: a model of more than 2 GB needs a file beside it, and this is none; name a file")
     folder, own = os.path.split(os.path.abspath(name))
     with tempfile.TemporaryDirectory(prefix=f".{own}.", dir=folder) as scratch:
-        light = save_with_data_beside(model, os.path.join(scratch, own))
+        light = need("onnx").ModelProto()
+        light.CopyFrom(model)
+        put_data_beside(light, os.path.join(scratch, own))
         try:
             os.replace(os.path.join(scratch, f"{own}.data"), f"{name}.data")
         except OSError as error:
             raise OutputError(f"{name}.data", error) from error
-    write_whole(name, light)
+    write_whole(name, to_bytes(light))
 
 
-def save_with_data_beside(model: Any, path: str) -> bytes:
+def put_data_beside(model: Any, path: str) -> None:
     """Write a model whose large constants are in ``PATH.data``, not whole: into a folder that nobody else looks into.
 
-    Returns:
-        What is in the file itself.
+    Args:
+        model: ``onnx.ModelProto``, which keeps only where its large constants are then.
+        path: of the model itself.
 
     Raises:
         OutputError: it cannot be written.
     """
-    onnx = need("onnx")
-    light = onnx.ModelProto()
-    light.CopyFrom(model)
+    helper = need("onnx").external_data_helper
+    location = f"{os.path.basename(path)}.data"
     try:
         with open(f"{path}.data", "wb") as file:
-            for tensor in tensors_of(light.graph):
-                if not tensor.HasField("raw_data") or len(tensor.raw_data) < _LEAST_BYTES_OUTSIDE:
+            for tensor in tensors_of(model.graph):
+                if len(tensor.raw_data) < _LEAST_BYTES_OUTSIDE:
                     continue
                 file.seek(-file.tell() % _PAGE, os.SEEK_CUR)
-                offset = file.tell()
+                offset, length = file.tell(), len(tensor.raw_data)
                 file.write(tensor.raw_data)
-                facts = {"offset": offset, "length": len(tensor.raw_data)}
+                helper.set_external_data(tensor, location, offset=offset, length=length)
                 tensor.ClearField("raw_data")
-                onnx.external_data_helper.set_external_data(tensor, f"{os.path.basename(path)}.data", **facts)
-                tensor.ClearField("raw_data")
-        data: bytes = light.SerializeToString()
         with open(path, "wb") as file:
-            file.write(data)
+            file.write(to_bytes(model))
     except OSError as error:
         raise OutputError(path, error) from error
-    return data
 
 
 def check_writable(path: str) -> None:

@@ -75,14 +75,16 @@ def simplify(model: Any, shapes: Mapping[str, Sequence[int]] | None = None, *, c
 
 
 def _simplified(model: Any, shapes: Mapping[str, Sequence[int]], *, compare: bool) -> tuple[Any, bool]:
-    """What onnxsim makes of a model, and whether that is the same; by files where messages are too small."""
+    """What onnxsim makes of a model, and whether that is the same; by files where messages are too small,
+    which leaves the model without its large constants.
+    """
     onnx = need("onnx")
     if not model_files.is_too_large(model):
         data, is_same = native.simplify(model.SerializeToString(), None, shapes, compare=compare)
         return onnx.ModelProto.FromString(data), is_same
     with tempfile.TemporaryDirectory(prefix="pspfast-") as scratch:
         before, after = (os.path.join(scratch, name) for name in ("before.onnx", "after.onnx"))
-        model_files.save_with_data_beside(model, before)
+        model_files.put_data_beside(model, before)
         _, is_same = native.simplify(before, after, shapes, compare=compare)
         return model_files.load(after), is_same
 
