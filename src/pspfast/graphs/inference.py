@@ -36,13 +36,13 @@ class Known:
 
 def complaint_of_checker(model: Any) -> str:
     """What ``onnx.checker`` says against a model; empty if nothing."""
-    return _wrong_sizes(model) or native.check(_bytes(_light(model, is_declared=True)))
+    return native.check(_bytes(_light(model, is_declared=True)))
 
 
 def check(model: Any) -> None:
     """Raise GraphError if a model is not valid, or declares shapes that do not follow from its operators."""
     check_sound(model)
-    complaint = _wrong_sizes(model) or native.check(_bytes(_light(model, is_declared=True)), full=True)
+    complaint = native.check(_bytes(_light(model, is_declared=True)), full=True)
     if complaint:
         raise GraphError(f"not a valid ONNX graph: {complaint}")
     lies = []
@@ -130,24 +130,6 @@ def _bytes(model: Any) -> bytes:
     except Exception as error:  # protobuf's, whose class moved between its versions
         raise GraphError("it has constants of more than 2 GB in its nodes, where no file can hold them") from error
     return data
-
-
-def _wrong_sizes(model: Any) -> str:
-    """Large constants, which are in no light copy, with more or fewer bytes than their shapes have; empty if none."""
-    helper = need("onnx").helper
-    for tensor in model.graph.initializer:
-        if prod(tensor.dims) <= MOST_ELEMENTS_OF_A_SIZE or not tensor.HasField("raw_data"):
-            continue
-        size = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * prod(tensor.dims)
-        # Types of four bits are packed, so that there are fewer bytes; there are never more.
-        if len(tensor.raw_data) > size or (len(tensor.raw_data) < size and not _is_packed(tensor.data_type)):
-            return f"the constant {tensor.name!r} has {len(tensor.raw_data):,} bytes, its shape {size:,}"
-    return ""
-
-
-def _is_packed(data_type: int) -> bool:
-    name: str = need("onnx").TensorProto.DataType.Name(data_type)
-    return name.endswith(("INT4", "INT2")) or name.startswith("FLOAT4")
 
 
 def _with_names(shape: tuple[Dim, ...] | None, names: Collection[str]) -> tuple[Dim, ...] | None:

@@ -6,6 +6,7 @@ of them, or with the process. Here it ends in a sentence. A graph that is sound 
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from pspfast.system.libraries import need
@@ -59,7 +60,10 @@ def complaint_about(model: Any) -> str:
     Raises:
         MissingExtra: onnx is not installed.
     """
-    return next(_complaints(model), "")
+    try:
+        return next(_complaints(model), "")
+    except UnicodeDecodeError:
+        return "a name in it is no text (UTF-8); the file is damaged"
 
 
 def nodes_of(graph: Any) -> Iterator[Any]:
@@ -130,8 +134,28 @@ def _unknown_types(graph: Any) -> Iterator[str]:
     for tensor in tensors_of(graph):
         if tensor.data_type not in known:
             yield f"the constant {tensor.name!r} has no type ({tensor.data_type}); export it again"
+            return
         if any(dim < 0 for dim in tensor.dims):
             yield f"the constant {tensor.name!r} has the shape {list(tensor.dims)}"
+            return
+        yield from _wrong_size(tensor)
+    for kind, values in (("input", graph.input), ("output", graph.output)):
+        for value in values:
+            number = value.type.tensor_type.elem_type
+            if number and number not in known:
+                yield f"{kind} {value.name!r} is of a type that ONNX does not know ({number})"
+
+
+def _wrong_size(tensor: Any) -> Iterator[str]:
+    """Of a constant with more or fewer bytes than its shape has; whether files hold those outside is seen elsewhere."""
+    onnx = need("onnx")
+    if not tensor.HasField("raw_data") or tensor.data_type == onnx.TensorProto.STRING:
+        return
+    size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * prod(tensor.dims)
+    have, name = len(tensor.raw_data), onnx.TensorProto.DataType.Name(tensor.data_type)
+    is_packed = name.endswith(("INT4", "INT2")) or name.startswith("FLOAT4")  # several to a byte
+    if have > size or (have < size and not is_packed):
+        yield f"the constant {tensor.name!r} has {have:,} bytes, its shape {list(tensor.dims)} has {size:,}"
 
 
 def _same_names(graph: Any) -> Iterator[str]:
