@@ -48,11 +48,18 @@ def open_dimensions(model: Any) -> None:
     A value inside of the graph that is declared ``[0]`` is what it says: the empty constants of Resize are.
     """
     for graph in graphs_of(model.graph):
-        for value in (*graph.input, *graph.output, *graph.value_info):
-            kind = value.type.WhichOneof("value")
-            if kind not in ("tensor_type", "sparse_tensor_type"):
-                continue
-            dims = getattr(value.type, kind).shape.dim
-            for dim in dims:
-                if _is_open(dim) and dim.HasField("dim_value"):
-                    dim.ClearField("dim_value")
+        for values, is_inside in ((graph.input, False), (graph.output, False), (graph.value_info, True)):
+            for value in values:
+                _open_shape(value, is_inside=is_inside)
+
+
+def _open_shape(value: Any, *, is_inside: bool) -> None:
+    kind = value.type.WhichOneof("value")
+    if kind not in ("tensor_type", "sparse_tensor_type"):
+        return
+    dims = getattr(value.type, kind).shape.dim
+    if is_inside and len(dims) == 1 and dims[0].dim_value == 0:
+        return
+    for dim in dims:
+        if _is_open(dim) and dim.HasField("dim_value"):
+            dim.ClearField("dim_value")

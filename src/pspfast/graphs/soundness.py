@@ -99,6 +99,8 @@ def graphs_of(graph: Any) -> Iterator[Any]:
 
 def _complaints(model: Any) -> Iterator[str]:
     graph = model.graph
+    # Reading a name that is no text raises, so those are read first that nothing here needs.
+    _ = [graph.name, model.producer_name, *(value.name for value in (*graph.input, *graph.output, *graph.value_info))]
     if not graph.node:
         yield "the graph has no operators"
     versions = {_plain(entry.domain): entry.version for entry in model.opset_import}
