@@ -41,6 +41,7 @@ _WINDOWED = frozenset(
 )  # fmt: skip
 # Where the weights are among what a convolution reads; its kernel has their dimensions but the first two.
 _WEIGHTS = {"Conv": 1, "ConvInteger": 1, "ConvTranspose": 1, "DeformConv": 1, "QLinearConv": 3}
+_NO_TEXT = "a name in it is no text (UTF-8); the file is damaged"
 _AUTO_PADS = (b"", b"NOTSET", b"SAME_UPPER", b"SAME_LOWER", b"VALID")
 
 
@@ -63,7 +64,7 @@ def complaint_about(model: Any) -> str:
     try:
         return next(_complaints(model), "")
     except UnicodeDecodeError:
-        return "a name in it is no text (UTF-8); the file is damaged"
+        return _NO_TEXT
 
 
 def nodes_of(graph: Any) -> Iterator[Any]:
@@ -99,8 +100,10 @@ def graphs_of(graph: Any) -> Iterator[Any]:
 
 def _complaints(model: Any) -> Iterator[str]:
     graph = model.graph
-    # Reading a name that is no text raises, so those are read first that nothing here needs.
-    _ = [graph.name, model.producer_name, *(value.name for value in (*graph.input, *graph.output, *graph.value_info))]
+    values = (*graph.input, *graph.output, *graph.value_info)
+    names = [graph.name, model.producer_name, *(value.name for value in values), *(node.name for node in graph.node)]
+    if not all(isinstance(name, str) for name in names):  # protobuf gives bytes, or raises
+        yield _NO_TEXT
     if not graph.node:
         yield "the graph has no operators"
     versions = {_plain(entry.domain): entry.version for entry in model.opset_import}
