@@ -134,7 +134,10 @@ def test_mode_7_makes_an_om2(here: Path) -> None:
     assert "--output=n " in done.stdout and "this is n.om2" in done.stderr
     fakes.fake_atc(here.parent / "tools", output=fakes.ATC_START + fakes.ATC_SUCCESS)
     done = command("m.air", "--atc-option", "mode=7")
-    assert done.exit_code == 1 and "has written no .om" in done.stderr, "the stand-in writes an .om"
+    assert done.exit_code == 1 and "has written no .om2" in done.stderr, "this stand-in writes an .om"
+    fakes.fake_atc(here.parent / "tools", suffix=".om2")
+    assert command("m.air", "--atc-option", "mode=7").exit_code == 0
+    assert sorted(one.name for one in here.iterdir()) == ["m.air", "m.om2", "m.om2.json"]
     assert runtime_for("m.om2") == "acl" and runtime_for("m.om2", "ais_bench") == "ais_bench"
     with pytest.raises(ValueError, match=r"onnxruntime takes \.onnx"):
         runtime_for("m.om2", "onnxruntime")

@@ -106,7 +106,7 @@ def convert(
         log = read_log(ran.output)
         made = _made(place, call.suffix)
         if ran.status != 0 or not log.succeeded or log.failed or made is None or made.stat().st_size == 0:
-            raise ToolFailed(_why(ran, log, made, toolkit), ran)
+            raise ToolFailed(_why(ran, log, made, toolkit, call.suffix), ran)
         final = os.path.join(folder, made.name)
         if os.path.isdir(final):
             raise OutputError(final, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
@@ -154,7 +154,7 @@ def _relative(path: str, output: str) -> str:
     return os.path.join(os.path.dirname(output), os.path.basename(path))
 
 
-def _why(ran: Ran, log: Log, made: Path | None, toolkit: Toolkit) -> str:
+def _why(ran: Ran, log: Log, made: Path | None, toolkit: Toolkit, suffix: str) -> str:
     """A failure in words."""
     ending = f"{ran.ending}, after {ran.seconds:.1f} s"
     if log.errors:
@@ -169,7 +169,7 @@ def _why(ran: Ran, log: Log, made: Path | None, toolkit: Toolkit) -> str:
     elif not log.succeeded:
         text = f"ATC ended ({ending}) without saying {SUCCESS!r}"
     elif made is None:
-        text = f"ATC says that it succeeded ({ending}) and has written no .om"
+        text = f"ATC says that it succeeded ({ending}) and has written no {suffix}"
     else:
         text = f"ATC says that it succeeded ({ending}) and has written an empty {made.name}"
     if not log.errors and (last := ran.last_lines(6)):

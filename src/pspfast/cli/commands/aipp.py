@@ -10,7 +10,7 @@ from pspfast.cli import console
 from pspfast.pictures.kernels import DEFAULT_SIZE, IMAGENET_MEAN, IMAGENET_STD
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 from pspfast.vendors.aipp import Aipp, Encoding
 
 if TYPE_CHECKING:
@@ -77,8 +77,6 @@ def main(
         encoding=cast("Encoding", encoding),
         input=input_rank,
     )
-    if 0 < max(aipp.mean) <= 1:
-        terminal.tell(f"means of at most 1, {aipp.mean}: constants for bytes are up to 255; is this what you mean?")
     if output is None:
         terminal.report(aipp.text().rstrip("\n"))
         terminal.tell(_facts(aipp, host))
