@@ -158,12 +158,20 @@ class OnnxRunner:
         need("onnxruntime")  # before a large model is read
         if isinstance(model, (str, os.PathLike)):
             path = os.fspath(model)
-            model = model_files.load(path)
+            model = model_files.load(path, weights=False)
         else:
             path = name or "model"
             copy = onnx.ModelProto()
             copy.CopyFrom(model)
             model = copy
+            model_files.check_sound(model)
+            model_files.open_dimensions(model)
+        # What is too large for a message is read by ONNX Runtime itself, from where it lies beside the model.
+        config = {}
+        if model_files.is_too_large(model):
+            config["session.model_external_initializers_file_folder_path"] = os.path.dirname(os.path.abspath(path))
+        else:
+            model_files.read_weights(model, path)
         self._name = name or path
         try:
             metadata = read_metadata(model)
@@ -172,7 +180,7 @@ class OnnxRunner:
         self.metadata = metadata
         self._read_input(model, metadata)
         self._read_output(model, onnx)
-        data = model.SerializeToString()
+        data = model_files.to_bytes(model)
         del model  # a network of 200 MB is there three times otherwise
         try:
             self._session = open_session(
@@ -180,7 +188,7 @@ class OnnxRunner:
                 threads=default_workers(),
                 deterministic=True,
                 # Threads that wait for work by spinning would take their CPUs from PyTorch, whose turn it is then.
-                config={"session.intra_op.allow_spinning": "0"},
+                config={"session.intra_op.allow_spinning": "0", **config},
             )
         except Exception as error:  # each of its reasons has its own class, which are not public
             raise model_files.ModelFileError(path, f"ONNX Runtime refuses it: {first_line(error)}") from error
@@ -262,7 +270,7 @@ class OnnxRunner:
             raise ValueError(f"{self._name}: its input is none of {', '.join(_INPUT_KINDS.values())}")
         shape = model_files.shape_of(inputs[0])
         if shape is None or len(shape) != 4:
-            raise ValueError(f"{self._name}: its input has the shape {shape}, not four dimensions")
+            raise ValueError(f"{self._name}: its input is {model_files.text_of_shape(shape)}, not of four dimensions")
         self._input_name, self._kind = inputs[0].name, kind
         self._channels_last = shape[3] == 3 and (kind == "uint8" or shape[1] != 3)
         if self._channels_last and kind != "uint8":

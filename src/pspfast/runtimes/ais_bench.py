@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["AisBenchRuntime"]
+__all__ = ["HOW_TO_INSTALL_AIS_BENCH", "OTHER_AIS_BENCH", "AisBenchRuntime"]
 
 _DTYPES = (
     "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64", "bool",
 )  # fmt: skip
 
-_HOW_TO_INSTALL = (
-    "ais_bench and aclruntime are wheels of Huawei's, not on PyPI: install both of them for this Python, and "
-    "`source set_env.sh` of CANN in this shell"
+HOW_TO_INSTALL_AIS_BENCH = (
+    "ais_bench and aclruntime are wheels of Huawei's for Python up to 3.11, not on PyPI: `msprobe install_deps -m "
+    "offline` of Ascend's mindstudio-probe installs both; then `source set_env.sh` of CANN in this shell"
 )
+OTHER_AIS_BENCH = "ais_bench_benchmark, PyPI's evaluator of language models, whose package is called ais_bench too"
 
 
 class AisBenchRuntime(Runtime):
@@ -56,9 +57,7 @@ class AisBenchRuntime(Runtime):
         try:
             interface = import_module("ais_bench.infer.interface")
         except ImportError as error:
-            raise MissingExtra(
-                f"this needs ais_bench, which cannot be imported ({error}); {_HOW_TO_INSTALL}"
-            ) from error
+            raise MissingExtra(f"this needs ais_bench{_why_not(error)}; {HOW_TO_INSTALL_AIS_BENCH}") from error
         self.compute_seconds = []
         self._session: Any = None
         self._is_closed = False
@@ -172,6 +171,15 @@ class AisBenchRuntime(Runtime):
             "provider": None,
             "threads": None,
         }
+
+
+def _why_not(error: ImportError) -> str:
+    """Why ais_bench does not come, as the rest of a sentence that names it."""
+    if error.name != "ais_bench.infer":  # the package itself, or what it needs in turn
+        return f", which cannot be imported ({error})"
+    other = import_module("ais_bench")
+    file = getattr(other, "__file__", None) or ", ".join(getattr(other, "__path__", ()))
+    return f" for inference, but {file} is another package of that name, probably {OTHER_AIS_BENCH}"
 
 
 def _sentence(error: Exception) -> str:

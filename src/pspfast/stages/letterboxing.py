@@ -6,7 +6,6 @@ Serves ``pspfast preprocess``, which writes the slots into bins, and ``pspfast r
 from __future__ import annotations
 
 import functools
-import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -48,10 +47,7 @@ def parameters(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if dtype not in ("float16", "float32"):
         raise ValueError(f"dtype must be 'float16' or 'float32', got {dtype!r}")
-    if not math.isfinite(pad_value):
-        raise ValueError(f"pad_value must be finite, got {pad_value}")
-    if dtype == "float16" and abs(pad_value) > float(np.finfo(np.float16).max):
-        raise ValueError(f"pad_value must fit float16, got {pad_value}; take dtype 'float32' (--dtype float32)")
+    kernels.check_padding(pad_value, dtype)
     canvas = Letterbox.fit((1, 1), size).canvas
     if max(canvas) > _LARGEST_SIDE:
         raise ValueError(f"size must be at most {_LARGEST_SIDE} on both axes, got {canvas}")

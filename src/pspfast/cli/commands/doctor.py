@@ -66,7 +66,10 @@ def main(model: str, fix: str | None, adaptive: tuple[str, ...], json_file: str 
     check_outputs([fix, json_file], [model])
     if fix is not None:
         model_files.check_writable(fix)
-    loaded = model_files.load(model)
+    loaded = model_files.load(model, weights=False)
+    if fix is not None:
+        check_outputs([f"{fix}.data"], model_files.outside_files(loaded, model))  # where more than 2 GB go
+        model_files.read_weights(loaded, model)
     found = _diagnosed(model, loaded, adaptive)
     terminal.report(f"{model}\n{_report(found)}")
     others: dict[str, Any] = {"model": model}
