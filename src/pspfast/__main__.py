@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 __all__ = ["main"]
 
 
@@ -10,6 +12,7 @@ def main(prog_name: str | None = None) -> None:
     try:
         from pspfast.cli.main import main as command
     except KeyboardInterrupt:
+        sys.stderr.write("interrupted; nothing was begun\n")
         raise SystemExit(130) from None
     command(prog_name=prog_name)
 
