@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from pspfast.formats.result import Result
 
 __all__ = [
+    "channels_option",
     "class_options",
     "data_set_as_asked",
     "data_set_options",
     "label_or_none",
     "label_rule_options",
+    "output_name_option",
     "pictures_of_split",
     "report_result",
     "report_writer",
@@ -40,6 +42,22 @@ workers_option = click.option(
     help="Threads; the CPUs this process may use if left out.",
     show_default=False,
 )
+
+
+def channels_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``channels``: the order of a picture's channels where the model does not tell it."""
+    return click.option(
+        "--channels",
+        type=click.Choice(["rgb", "bgr"]),
+        help="Which the model takes first; its own word, else rgb for floats and bgr for bytes.",
+    )(command)
+
+
+def output_name_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``output_name``: which of several outputs has the labels."""
+    return click.option(
+        "--output-name", metavar="NAME", help="The model's output with labels or scores, where it has several."
+    )(command)
 
 
 def _data_set_option(default: str | None, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

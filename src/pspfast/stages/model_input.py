@@ -91,7 +91,9 @@ def resolve_input(runtime: Runtime, model: str, options: InputOptions) -> ModelI
     # The network's own order, which is that of its constants; pspfast's models of bytes take these blue first and turn
     # them round by themselves.
     of_network = metadata.to_rgb if metadata else takes.is_bytes or to_rgb
-    mean = _constant(model, "mean", metadata.mean if metadata else None, options.mean, kernels.IMAGENET_MEAN, of_network)
+    mean = _constant(
+        model, "mean", metadata.mean if metadata else None, options.mean, kernels.IMAGENET_MEAN, of_network
+    )
     std = _constant(model, "std", metadata.std if metadata else None, options.std, kernels.IMAGENET_STD, of_network)
     assumed = _assumed(model, metadata, runtime.channels, options, to_rgb=to_rgb, is_bytes=takes.is_bytes)
     if takes.is_bytes:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pspfast.datasets.sources import Item, Source
     from pspfast.stages.model_input import ModelInput
 
-__all__ = ["LEDGER", "PUBLISHED", "RECORD", "RESULT", "ResumeState", "follows_from", "locked"]
+__all__ = ["LEDGER", "PUBLISHED", "RECORD", "RESULT", "ResumeState", "follows_from", "forget", "locked"]
 
 RESULT, LEDGER, PUBLISHED, RECORD = "result.json", "ledger.jsonl", "voc_seg_result.txt", "run.json"
 _STATE, _LOCK = ".run.plan", ".run.lock"
@@ -74,17 +74,18 @@ class ResumeState:
             )
         return pictures
 
-    def forget(self) -> None:
-        """Remove what an earlier run left to go by."""
-        for name in (_STATE, LEDGER, RESULT, PUBLISHED, RECORD):
-            remove(self._folder / name)
-
     def begin(self, *, stale: bool) -> None:
         """Write it; what says more than is there (``stale``) is removed."""
         states = {item.name: self.state(item) for item in self._source.items}
         write_whole(self._path, json.dumps({"follows_from": self._follows_from, "pictures": states}).encode())
         for name in (RESULT, PUBLISHED, RECORD) if stale else ():
             remove(self._folder / name)
+
+
+def forget(folder: Path) -> None:
+    """Remove what an earlier run left to go by."""
+    for name in (_STATE, LEDGER, RESULT, PUBLISHED, RECORD):
+        remove(folder / name)
 
 
 def _short(value: Any) -> str:

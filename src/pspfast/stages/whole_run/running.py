@@ -21,19 +21,29 @@ from pspfast.stages.batching import Flow
 from pspfast.stages.counting import Outcome, Rules, Tally
 from pspfast.stages.device_runtimes import batch_of, open_on
 from pspfast.stages.model_input import InputOptions, check_classes, resolve_input
+from pspfast.stages.model_output import ModelMismatch, resolve_output
 from pspfast.stages.showcase import Showcase, own_miou
 from pspfast.stages.whole_run.kept_outputs import bin_manifest, open_outputs
 from pspfast.stages.whole_run.monitor import RunMonitor, tell_picture
 from pspfast.stages.whole_run.options import RunOptions
 from pspfast.stages.whole_run.picture_worker import PictureWorker
 from pspfast.stages.whole_run.record import finish_examples, noted, run_record
-from pspfast.stages.whole_run.resuming import LEDGER, PUBLISHED, RECORD, RESULT, ResumeState, follows_from, locked
+from pspfast.stages.whole_run.resuming import (
+    LEDGER,
+    PUBLISHED,
+    RECORD,
+    RESULT,
+    ResumeState,
+    follows_from,
+    forget,
+    locked,
+)
 from pspfast.stages.whole_run.summary import Run
 from pspfast.system import threads
 from pspfast.system.digests import sha256_of
 from pspfast.system.files import OutputError, folder_for_output, write_whole
 from pspfast.system.machine import peak_memory
-from pspfast.system.terminal import Progress
+from pspfast.system.terminal import Progress, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,6 +57,7 @@ if TYPE_CHECKING:
     from pspfast.pictures.geometry import CropRule
     from pspfast.stages.batching import FinishedPicture
     from pspfast.stages.model_input import ModelInput
+    from pspfast.stages.model_output import ModelOutput
     from pspfast.stages.whole_run.kept_outputs import KeptOutputs
 
 __all__ = ["run", "run_with"]
@@ -69,6 +80,7 @@ def run(
     threads: int | None = None,
     batch: int | None = None,
     workers: int | None = None,
+    output_name: str | None = None,
     keep_bins: bool = False,
     keep_masks: bool = False,
     report: Callable[[list[str], str], object] | Literal[False] = False,
@@ -88,6 +100,7 @@ def run(
         runtime, devices, provider, provider_options, allow_cpu, threads, batch: see
             :func:`pspfast.stages.inference.infer`.
         workers: threads that read, letterbox and count while the model runs; the CPUs this process may use if left out.
+        output_name: which of the model's outputs has the labels; the only one that can be it if left out.
         keep_bins: also write what ``pspfast preprocess`` and ``pspfast infer`` would, into ``bins`` and ``dumps``.
         keep_masks: also write what ``pspfast postprocess --save-masks`` would, into ``masks``.
         report: writes the page of a list of run folders to a path, as :func:`pspfast.report.page.write_report` does; no
@@ -118,6 +131,7 @@ def run(
         threads=threads,
         batch=batch,
         workers=workers,
+        output_name=output_name,
         keep_bins=keep_bins,
         keep_masks=keep_masks,
         report=report,
@@ -164,7 +178,9 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
         stopped = ""
 
         def make_worker() -> PictureWorker:
-            return PictureWorker(source, setup.model_input, rules, keep, showcase, options.max_pixels)
+            return PictureWorker(
+                source, setup.model_input, setup.model_output, rules, keep, showcase, options.max_pixels
+            )
 
         try:
             if left:
@@ -172,6 +188,10 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
                 for one in _finished_pictures(make_worker, flow, count):
                     tell_picture(one, tally, progress, records if options.keep_bins else None)
                     monitor.look()
+        except ModelMismatch:  # what its file declares is not what it gives: of every picture
+            if not kept:
+                forget(folder)  # so that other options may be tried in the same folder
+            raise
         except (OutputError, RuntimeFault) as error:
             stopped = str(error)
         except MemoryError as error:
@@ -232,6 +252,7 @@ class _Setup(NamedTuple):
     engine: dict[str, Any]
     batch: int
     model_input: ModelInput
+    model_output: ModelOutput
     source: Source
     rules: Rules
 
@@ -265,7 +286,13 @@ def _set_up(opened: ExitStack, path: str, source: Source, options: RunOptions) -
     rules.matrix()  # refuses rules that contradict each other
     if options.keep_bins and (model_input.of_bins is None or model_input.parameters.get("channels") != "RGB"):
         raise ValueError(f"{path} takes pictures that preprocess makes no bins of (--keep-bins)")
-    return _Setup(path, sha256, runtimes, runtimes[0].describe(), batch, model_input, source, rules)
+    shape = model_input.letterbox.shape
+    model_output = resolve_output(
+        runtimes[0], path, model_input.letterbox.canvas, rules.num_classes, shape, options.output_name
+    )
+    if model_input.assumed and not options.quiet:
+        tell(model_input.assumed)
+    return _Setup(path, sha256, runtimes, runtimes[0].describe(), batch, model_input, model_output, source, rules)
 
 
 def _take_up(
@@ -274,10 +301,12 @@ def _take_up(
     """Open the outputs, and find the pictures of an earlier run of the same kind that need not be done again."""
     source, model_input = setup.source, setup.model_input
     of_runtime = {key: setup.engine.get(key) for key in ("runtime", "version", "provider")}
+    if len(setup.runtimes[0].outputs) > 1:
+        of_runtime["output"] = setup.model_output.name
     resume_state = ResumeState(folder, source, follows_from(setup.sha256, of_runtime, model_input, setup.rules))
     earlier = resume_state.earlier() if options.resume else {}
     if not options.resume:
-        resume_state.forget()
+        forget(folder)
     writer = None
     if source.is_scored:
         writer = opened.enter_context(LedgerWriter(folder / LEDGER, setup.rules.subject, remember=False))
