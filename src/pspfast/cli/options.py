@@ -23,6 +23,7 @@ __all__ = [
     "channels_option",
     "class_options",
     "data_set_as_asked",
+    "data_set_option",
     "data_set_options",
     "label_or_none",
     "label_rule_options",
@@ -60,7 +61,8 @@ def output_name_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def _data_set_option(default: str | None, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def data_set_option(default: str | None, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``data_set``: a :class:`pspfast.datasets.DataSet`, or ``None`` if it is left out and has no default."""
     return click.option(
         "--dataset",
         "data_set",
@@ -80,7 +82,7 @@ def data_set_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="DIR",
         help="The data set's own folder (VOC2012), which has all the others.",
     )
-    return _data_set_option("voc", "Says what labels mean and how files are named")(root(command))
+    return data_set_option("voc", "Says what labels mean and how files are named")(root(command))
 
 
 def class_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,7 +119,7 @@ def label_rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, label_map=label_map, reduce_zero_label=reduce_zero_label, **others)
 
     optioned: Callable[..., Any] = with_rules
-    for option in (*_rule_options, _data_set_option(None, "Says what labels mean; the ledger's own if left out")):
+    for option in (*_rule_options, data_set_option(None, "Says what labels mean; the ledger's own if left out")):
         optioned = option(optioned)
     return optioned
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import pspfast
-from pspfast.datasets import VOC
 from pspfast.formats.measurements import Measurement
-from pspfast.metrics.confusion import ConfusionMatrix
+from pspfast.formats.result import Result
 from pspfast.runtimes.runtime import RuntimeFault
 from pspfast.speed.clocks import Times
 from pspfast.speed.tables import WIDEN, Benchmark, latencies
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pspfast.metrics.confusion import ConfusionMatrix
     from pspfast.runtimes.runtime import Runtime
     from pspfast.speed.clocks import TimedSource
     from pspfast.speed.timed_batches import OutputHandling
@@ -98,8 +98,8 @@ class WarmModel:
 
         def make_worker() -> BatchWorker:
             matrix = None
-            if handling.labels is not None:
-                matrix = ConfusionMatrix(handling.num_classes, VOC.ignore_index)
+            if handling.scoring is not None:
+                matrix = handling.scoring.rules.matrix()
                 matrices.append(matrix)
             batch: NDArray[Any] = np.empty((self._batch, *self._shape), self._runtime.input.dtype)
             return BatchWorker(make_source(), lanes, batch, handling, matrix)
@@ -145,9 +145,23 @@ class WarmModel:
         )
         for matrix in matrices[1:]:
             matrices[0].merge(matrix)
-        miou = 100 * matrices[0].miou() if matrices else None
+        miou, remarks = None, []
+        if matrices and handling.scoring is not None:
+            miou = 100 * matrices[0].miou()
+            scored = Result.of(matrices[0], handling.scoring.rules.subject.classes, done)
+            remarks = scored.caveats()
         return Benchmark(
-            tuple(found), done, seconds, self._batch, workers, engine, "data set", tuple(failed), miou, stopped
+            tuple(found),
+            done,
+            seconds,
+            self._batch,
+            workers,
+            engine,
+            "data set",
+            tuple(failed),
+            miou,
+            stopped,
+            tuple(remarks),
         )
 
     def _common(
