@@ -12,6 +12,7 @@ from pspfast.formats.dumps import Dump
 from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import PictureError
 from pspfast.speed.clocks import Times
+from pspfast.speed.output_values import values_of
 from pspfast.stages.dump_layouts import dump_names, write_dumps
 from pspfast.stages.feeding import FeedError
 from pspfast.stages.inference import PictureFailure
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pspfast.pictures.geometry import Letterbox
     from pspfast.runtimes.runtime import Runtime
     from pspfast.speed.clocks import TimedSource
+    from pspfast.speed.output_values import OutputValues
     from pspfast.stages.counting import Rules
     from pspfast.stages.model_output import ModelOutput
 
@@ -98,8 +100,10 @@ class BatchWorker:
         batch: NDArray[Any],
         handling: OutputHandling,
         matrix: ConfusionMatrix | None,
+        seen: list[OutputValues],
     ) -> None:
         self._source, self._lanes, self._batch, self._handling, self._matrix = source, lanes, batch, handling, matrix
+        self._seen, self._is_first = seen, True
         scoring = handling.scoring
         self._masks = None if scoring is None else DumpReader(scoring.output.canvas, scoring.rules.num_classes)
 
@@ -134,6 +138,9 @@ class BatchWorker:
                     failures.append(PictureFailure(name, str(error)))
                 times.post.append(time.perf_counter() - before)
         times.whole.append(time.perf_counter() - start)
+        if self._is_first:  # once a thread: it costs as much as a stage
+            self._is_first = False
+            self._seen += [values_of(spec.name, one) for spec, one in zip(runtime.outputs, outputs, strict=True)]
         return MeasuredBatch(times, len(ready), tuple(failures))
 
     def _post(self, name: str, geometry: Letterbox | None, outputs: list[NDArray[Any]]) -> None:
