@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pspfast.formats.result import Result
 
 __all__ = [
+    "bin_layout_option",
     "channels_option",
     "class_options",
     "data_set_as_asked",
@@ -43,6 +44,15 @@ workers_option = click.option(
     help="Threads; the CPUs this process may use if left out.",
     show_default=False,
 )
+
+
+def bin_layout_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``bin_layout``: where the channels of bins are that no manifest describes."""
+    return click.option(
+        "--bin-layout",
+        type=click.Choice(["nchw", "nhwc"]),
+        help="Of bins without a manifest, for a model of floats with its channels last.",
+    )(command)
 
 
 def channels_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,7 +14,12 @@ from pspfast.runtimes.runtime import TensorSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PictureInput", "is_one_picture", "picture_input", "picture_shape", "with_batch_axis"]
+    from pspfast.formats.model_metadata import Channels, ModelMetadata
+
+__all__ = [
+    "PictureInput", "is_channels_last", "is_one_picture", "order_taken", "order_told", "picture_input", "picture_shape",
+    "with_batch_axis",
+]  # fmt: skip
 
 _CHANNELS = 3
 _FLOATS = ("float32", "float16")
@@ -72,7 +77,7 @@ def picture_input(taken: TensorSpec, model: str) -> PictureInput:
             f"{model} takes {taken}, and says neither that its channels are first nor that they are last; {expected}. "
             "pspfast simplify --input-shape fixes them"
         )
-    return PictureInput(taken.dtype, shape[:2] if is_last else shape[1:], is_last)  # type: ignore[arg-type]
+    return PictureInput(taken.dtype, shape[:2] if is_last else shape[1:], is_last)
 
 
 def is_channels_last(shape: Sequence[int | None], dtype: str) -> bool:
@@ -118,3 +123,30 @@ def is_one_picture(shape: Sequence[int | None]) -> bool:
 def with_batch_axis(spec: TensorSpec) -> TensorSpec:
     """An input or output of one picture, as one of a batch of 1."""
     return TensorSpec(spec.name, spec.dtype, (1, *spec.shape))
+
+
+def order_told(metadata: ModelMetadata | None, told: Channels | None, *, is_bytes: bool) -> Channels | None:
+    """The order of channels that a model says it is fed in: by pspfast's metadata, else as ``told`` otherwise.
+
+    pspfast's own models take bytes blue first, and turn them round by themselves.
+    """
+    if metadata is None:
+        return told
+    return "rgb" if metadata.to_rgb and not is_bytes else "bgr"
+
+
+def order_taken(model: str, told: Channels | None, asked: Channels | None, *, is_bytes: bool) -> Channels:
+    """The order of channels that a model is fed in: as it says, else as asked for, else as is usual.
+
+    Usual are bytes as ``cv2.imread`` gives them, blue first, and floats as networks have them, red first.
+
+    Raises:
+        ValueError: the two say different things.
+
+    Example:
+        >>> order_taken("m.onnx", None, None, is_bytes=True), order_taken("m.onnx", None, "rgb", is_bytes=True)
+        ('bgr', 'rgb')
+    """
+    if told is not None and asked is not None and told != asked:
+        raise ValueError(f"{model} says of itself that it takes {told}, --channels says {asked}")
+    return told or asked or ("bgr" if is_bytes else "rgb")

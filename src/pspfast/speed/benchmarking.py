@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pspfast.datasets import VOC, pictures_in, read_split
 from pspfast.formats.ledger import Subject
-from pspfast.runtimes.model_facts import shape_of_picture
+from pspfast.runtimes.model_facts import metadata_of, shape_of_picture
 from pspfast.speed.clocks import TimedBins, TimedPictures
 from pspfast.speed.timed_batches import OutputHandling, Scoring
 from pspfast.speed.warm_model import WarmModel
@@ -16,7 +16,7 @@ from pspfast.stages.counting import Rules
 from pspfast.stages.device_runtimes import batch_of, open_on
 from pspfast.stages.feeding import find_feed
 from pspfast.stages.inference import PictureFailure
-from pspfast.stages.model_input import InputOptions, check_classes, resolve_input
+from pspfast.stages.model_input import InputOptions, check_bins, check_classes, resolve_input
 from pspfast.stages.model_output import resolve_output
 from pspfast.system.terminal import tell
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pspfast.runtimes.runtime import Runtime
     from pspfast.speed.clocks import TimedSource
     from pspfast.speed.tables import Benchmark
+    from pspfast.stages.feeding import BinLayout
 
 __all__ = ["benchmark_bins", "benchmark_pictures", "benchmark_pure"]
 
@@ -128,6 +129,7 @@ def benchmark_bins(
     model: str | os.PathLike[str],
     source: str | os.PathLike[str],
     *,
+    bin_layout: BinLayout | None = None,
     dump: str | os.PathLike[str] | None = None,
     runtime: str | Callable[[int], Runtime] = "auto",
     device: int = 0,
@@ -141,7 +143,7 @@ def benchmark_bins(
     """Measure a model with bins, which are read, run and, if asked for, dumped; without preprocessing.
 
     Args:
-        source: see :func:`pspfast.stages.feeding.find_feed`.
+        source, bin_layout: see :func:`pspfast.stages.feeding.find_feed`.
         model, dump, runtime, device, threads, batch, workers, warmup, quiet, **options: see
             :func:`benchmark_pictures`.
 
@@ -150,7 +152,8 @@ def benchmark_bins(
     """
     with ExitStack() as opened:
         (one,) = open_on(opened, model, runtime, (device,), threads, **options)
-        feed = find_feed(source, one.input)
+        feed = find_feed(source, one.input, bin_layout)
+        check_bins(os.fspath(model), metadata_of(one, os.fspath(model)), feed.source, feed.parameters)
         by_name = {slot.name: slot for slot in feed.pictures}
 
         def make_source() -> TimedSource:

@@ -73,7 +73,7 @@ def remarks_on(seen: Sequence[OutputValues], *, on_random_data: bool) -> list[st
         ):
             if number:
                 lines.append(
-                    f"Output {name}: {number:,} of {count:,} values are {what}; in half precision a model may overflow."
+                    f"Output {name}: {number:,} of {count:,} values are {what}; what is made of them means nothing."
                 )
         limits = {limit for one in of_it for limit in (one.least, one.most) if limit is not None}
         if len(limits) == 1 and count > 1 and not on_random_data:

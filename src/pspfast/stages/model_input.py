@@ -11,10 +11,11 @@ import numpy as np
 from pspfast.pictures import kernels
 from pspfast.pictures.byte_canvas import border_near_mean
 from pspfast.runtimes.model_facts import metadata_of
-from pspfast.runtimes.picture_input import picture_input
+from pspfast.runtimes.picture_input import order_taken, order_told, picture_input
 from pspfast.stages.letterboxing import LetterboxSettings, parameters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from pspfast.datasets import DataSet
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pspfast.runtimes.picture_input import PictureInput
     from pspfast.runtimes.runtime import Runtime
 
-__all__ = ["InputOptions", "ModelInput", "check_classes", "resolve_input", "usual_channels"]
+__all__ = ["InputOptions", "ModelInput", "check_bins", "check_classes", "resolve_input"]
 
 Triple = tuple[float, float, float]
 
@@ -87,7 +88,8 @@ def resolve_input(runtime: Runtime, model: str, options: InputOptions) -> ModelI
         raise ValueError(f"{model}: its metadata say {_size(told)} (height x width), its input is {_size(canvas)}")
     if metadata is not None and metadata.input != taken.dtype:
         raise ValueError(f"{model}: its metadata say {metadata.input}, its input is {taken.dtype}")
-    to_rgb = _is_red_first(model, metadata, runtime.channels, options.channels, is_bytes=takes.is_bytes)
+    told_channels = order_told(metadata, runtime.channels, is_bytes=takes.is_bytes)
+    to_rgb = order_taken(model, told_channels, options.channels, is_bytes=takes.is_bytes) == "rgb"
     # The network's own order, which is that of its constants; pspfast's models of bytes take these blue first and turn
     # them round by themselves.
     of_network = metadata.to_rgb if metadata else takes.is_bytes or to_rgb
@@ -138,28 +140,6 @@ def _of_bytes(
     return ModelInput(metadata, settings, None, told, assumed)
 
 
-def _is_red_first(
-    model: str, metadata: ModelMetadata | None, property_: Channels | None, asked: Channels | None, *, is_bytes: bool
-) -> bool:
-    """Whether red comes first in what the model is fed: as the model says, else as asked for, else as is usual."""
-    told: Channels | None = property_
-    if metadata is not None:
-        told = "rgb" if metadata.to_rgb and not is_bytes else "bgr"
-    if told is not None and asked is not None and told != asked:
-        raise ValueError(f"{model} says of itself that it takes {told}, --channels says {asked}")
-    return (told or asked or usual_channels(is_bytes=is_bytes)) == "rgb"
-
-
-def usual_channels(*, is_bytes: bool) -> Channels:
-    """The order that is taken where nothing tells it: bytes as ``cv2.imread`` gives them, floats as networks do.
-
-    Example:
-        >>> usual_channels(is_bytes=True), usual_channels(is_bytes=False)
-        ('bgr', 'rgb')
-    """
-    return "bgr" if is_bytes else "rgb"
-
-
 def _assumed(
     model: str,
     metadata: ModelMetadata | None,
@@ -180,6 +160,31 @@ def _assumed(
         return ""
     what = "the order of its channels" if is_bytes else "how its pictures are normalized"
     return f"{model} does not say {what}; taken is {', '.join(parts)}"
+
+
+def check_bins(model: str, metadata: ModelMetadata | None, source: str, bins: dict[str, Any] | None) -> None:
+    """Raise ValueError if bins were made with other constants or another order of channels than the model's own.
+
+    Args:
+        model: its file, for messages.
+        metadata: of the model; without them nothing is known.
+        source: of the bins, for messages.
+        bins: what their manifest says; without it nothing is known.
+    """
+    if metadata is None or bins is None:
+        return
+    order = "RGB" if metadata.to_rgb else "BGR"
+    if bins.get("channels", order) != order:
+        raise ValueError(
+            f"{source}: bins with channels {bins['channels']}, and {model} takes {order}; pspfast run makes them so"
+        )
+    for name, wanted in (("mean", metadata.mean), ("std", metadata.std)):
+        made = tuple(float(value) for value in bins.get(name, wanted))
+        if made != wanted:
+            raise ValueError(
+                f"{source}: bins made with {name} {_numbers(made)}, and {model} was exported with {_numbers(wanted)}; "
+                f"pspfast preprocess --{name} makes them anew"
+            )
 
 
 def check_classes(model: str, metadata: ModelMetadata | None, data_set: DataSet) -> None:
@@ -212,14 +217,20 @@ def _constant(
     model: str, name: str, told: Triple | None, asked: Triple | None, usual: Triple, is_red_first: bool
 ) -> Triple:
     """Mean or std in the network's order; options and ImageNet's are of red, green and blue."""
-    order = slice(None, None, 1 if is_red_first else -1)
-    if told is not None and asked is not None and tuple(told) != tuple(asked[order]):
+
+    def turned(values: Triple) -> Triple:
+        return values if is_red_first else (values[2], values[1], values[0])
+
+    if told is not None and asked is not None and tuple(told) != turned(asked):
         raise ValueError(
-            f"{model} was exported with {name} {' '.join(map(str, told[order]))}, --{name} says "
+            f"{model} was exported with {name} {' '.join(map(str, turned(told)))}, --{name} says "
             f"{' '.join(map(str, asked))} (of red, green and blue)"
         )
-    first, second, third = told or (asked or usual)[order]
-    return first, second, third
+    return told or turned(asked or usual)
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -11,6 +11,7 @@ import click
 from pspfast.cli import console
 from pspfast.cli.commands.infer import runtime_options
 from pspfast.cli.options import (
+    bin_layout_option,
     channels_option,
     class_options,
     data_set_as_asked,
@@ -52,6 +53,7 @@ _RULES = ("classes", "ignore_index", "label_map", "reduce_zero_label")
 @channels_option
 @output_name_option
 @click.option("--input", "source", type=click.Path(), help="In place of pictures: folder of bins, or info file.")
+@bin_layout_option
 @click.option("--dump", type=click.Path(), metavar="DIR", help="Write what comes out, as a stage.")
 @click.option("--rounds", type=click.IntRange(min=1), default=20, help="Of pure inference, without a data set.")
 @click.option("--warmup", type=click.IntRange(min=0), default=3, help="Batches before, which do not count.")
@@ -137,6 +139,8 @@ def _check_company(images: str | None, source: str | None, options: dict[str, An
     for name in (*_RULES, "output_name"):
         if options[name] is not None and options["labels"] is None:
             raise ValueError(f"--{_SPELLED.get(name, name)} goes with --ann-dir: it is about scores")
+    if options["bin_layout"] is not None and source is None:
+        raise ValueError("--bin-layout goes with --input")
     if options["size"] is not None and source is not None:
         raise ValueError("--size goes with pictures or random numbers; bins have the size that they were made in")
 
@@ -158,7 +162,7 @@ def _measured(
             chosen["data_set"] = options["data_set"]
         return benchmark_pictures(model, images, options["split"], **chosen, **common)
     if source is not None:
-        chosen = {name: options[name] for name in ("dump", "workers", "quiet")}
+        chosen = {name: options[name] for name in ("dump", "workers", "quiet", "bin_layout")}
         return benchmark_bins(model, source, **chosen, **common)
     return benchmark_pure(model, rounds=options["rounds"], size=options["size"], **common)
 
