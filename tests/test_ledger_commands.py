@@ -13,7 +13,7 @@ import pytest
 
 from pspfast.formats.ledger import Entry, Ledger, LedgerWriter, Subject, merge, write_ledger
 from pspfast.metrics.class_pairs import Pairs
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.system.captured_output import first_line
 from pspfast.system.libraries import MissingExtra, need
 from pspfast.system.onnx_sessions import open_session
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,7 +6,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pspfast.report.figures import NONE
+from pspfast.report.charts import NONE
 from pspfast.report.saved import RESULT, SavedRun
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pspfast
 from pspfast.accuracy.evaluations import BASELINES
+from pspfast.report.charts import HEAT_LIMITS, class_rows, percent, scale_of
 from pspfast.report.examples import make_cards, swatches
 from pspfast.report.facts_section import commands, facts, facts_line, times
-from pspfast.report.figures import HEAT_LIMITS, class_rows, percent, scale_of
 from pspfast.report.saved import LEDGER, RECORD, RESULT, SavedRun, read_runs
 from pspfast.report.scores_section import compared, differences, heat, left_out, scores
 from pspfast.system import libraries as extras
 from pspfast.system.files import folder_for_output, write_whole
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

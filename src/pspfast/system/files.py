@@ -1,4 +1,7 @@
-"""Files that are whole or not there, whatever becomes of the process: every output of the package is written here.
+"""Files that are whole or not there, whatever becomes of the process: every output of a stage is written here.
+
+Two write for themselves: ``export.transfer``, whose downloads go on where they were cut, and ``vendors.atc``, which
+moves what ATC wrote.
 
 A power cut is another matter: nothing is forced to disk, which would make a run many times slower.
 """

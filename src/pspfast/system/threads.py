@@ -1,4 +1,4 @@
-"""The only place that makes threads. Kernels, decoders and file calls release the GIL, so threads are enough."""
+"""Threads for all work; only an ais_bench session has one of its own. Kernels, decoders, file calls release the GIL."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pspfast.cli import console
 from pspfast.pictures.kernels import DEFAULT_SIZE, IMAGENET_MEAN, IMAGENET_STD
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 from pspfast.vendors.aipp import Aipp, Encoding
 
 if TYPE_CHECKING:

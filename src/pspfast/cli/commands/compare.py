@@ -13,7 +13,7 @@ from pspfast.cli.options import label_rule_options, pictures_of_split
 from pspfast.datasets import VOC
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 __all__ = ["main"]
 

@@ -16,7 +16,7 @@ from pspfast.speed.throughput_comparison import compare_throughputs
 from pspfast.speed.throughputs import Figure, MeasuredSide
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 from pspfast.vendors.texts import read
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pspfast.graphs.diagnosis import Diagnosis, Finding, diagnose
 from pspfast.graphs.pool_repair import Repair, repair
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

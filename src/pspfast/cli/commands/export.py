@@ -15,7 +15,7 @@ from pspfast.export.exporting import DEFAULT_OPSET, LEAST_AGREEMENT_HALF, MOST_M
 from pspfast.system import terminal
 from pspfast.system.files import write_json
 from pspfast.system.machine import peak_memory
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 __all__ = ["main"]
 

@@ -14,7 +14,7 @@ from pspfast.stages.dump_layouts import LAYOUTS
 from pspfast.stages.inference import InferOptions, infer_with
 from pspfast.system import terminal
 from pspfast.system.files import write_json
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

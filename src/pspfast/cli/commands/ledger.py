@@ -13,7 +13,7 @@ from pspfast.cli.options import label_or_none, label_rule_options, pictures_of_s
 from pspfast.formats.ledger import Ledger, LedgerWriter, merge, write_ledger
 from pspfast.formats.result import Result
 from pspfast.system import terminal
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 __all__ = ["main"]
 

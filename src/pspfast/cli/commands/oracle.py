@@ -14,7 +14,7 @@ from pspfast.formats.result import table
 from pspfast.metrics.confusion import ConfusionMatrix
 from pspfast.system import terminal
 from pspfast.system.files import write_json
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,7 +23,7 @@ from pspfast.datasets import places
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.stages.postprocessing import PostprocessOptions, postprocess_with
 from pspfast.system import terminal
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

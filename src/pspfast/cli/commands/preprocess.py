@@ -16,7 +16,7 @@ from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.stages.preprocessing import PreprocessOptions, preprocess_with
 from pspfast.system import terminal
 from pspfast.system.files import write_json
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from pspfast.datasets import DataSet

@@ -27,7 +27,7 @@ from pspfast.runtimes.engines import RUNTIMES
 from pspfast.stages.model_input import InputOptions
 from pspfast.stages.whole_run import Run, RunOptions, run_with
 from pspfast.system import terminal
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from pspfast.datasets import DataSet

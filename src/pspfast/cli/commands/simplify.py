@@ -12,7 +12,7 @@ from pspfast.graphs import model_files
 from pspfast.graphs.simplification import differences, fixed_shapes, simplify
 from pspfast.system import terminal
 from pspfast.system.files import write_json
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 __all__ = ["main"]
 

@@ -12,7 +12,7 @@ from pspfast.export.verification import MAX_MARGIN, MIN_AGREEMENT, Debug, Truth,
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 __all__ = ["main"]
 
