@@ -96,6 +96,8 @@ def test_what_is_assumed_is_said(pictures: Path, tmp_path: Path, kind: str, take
     for done in (run(pictures, model), benchmark(pictures, model)):
         assert done.exit_code == 0, done.output
         assert f"{taken} (--channels {other}" in done.output
+    quiet = run(pictures, model, "--no-resume", "--quiet")
+    assert (taken in quiet.output) == (kind == "uint8")  # which has no usual order
     reference = colour_model(tmp_path / "reference.onnx")
     done = command("verify", reference, model, "--images", pictures / "images")
     assert done.exit_code == 1 and f"{taken} was taken (--channels {other})" in done.output

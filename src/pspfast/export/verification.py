@@ -134,6 +134,8 @@ def verify(
 
 def _as_runner(model: Any, channels: Channels | None, output: str | None) -> Runner:
     if hasattr(model, "run") and hasattr(model, "facts"):
+        if channels is not None or output is not None:
+            raise ValueError(f"{model.facts.name} is a runner already; channels and outputs are said when it is made")
         runner: Runner = model
         return runner
     return OnnxRunner(model, channels=channels, output=output)

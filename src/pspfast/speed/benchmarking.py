@@ -93,7 +93,7 @@ def benchmark_pictures(
         dtype: Any = None if one.input.dtype == "uint8" else one.input.dtype
         found = resolve_input(one, path, InputOptions(size=size, dtype=dtype, channels=channels))
         settings, shape = found.letterbox, found.letterbox.shape
-        if found.assumed and not quiet:
+        if found.is_to_be_told(quiet=quiet):
             tell(found.assumed)
         scoring = None
         if label_folder is not None:

@@ -68,6 +68,10 @@ class ModelInput:
     parameters: dict[str, Any]
     assumed: str = ""
 
+    def is_to_be_told(self, *, quiet: bool) -> bool:
+        """Whether what was assumed has to be said. Bytes come in either order: that is no usual thing to assume."""
+        return bool(self.assumed) and (not quiet or self.of_bins is None)
+
 
 def resolve_input(runtime: Runtime, model: str, options: InputOptions) -> ModelInput:
     """Bring both together.

@@ -38,7 +38,7 @@ _ANOTHER_PROGRAM = (*_TOOLS, "ais_bench")
 _SPELLED = {
     "images": "image-folder-path", "labels": "ann-dir", "provider_options": "provider-option", "allow_cpu": "allow-cpu",
     "data_set": "dataset", "ignore_index": "ignore-index", "label_map": "label-map", "output_name": "output-name",
-    "reduce_zero_label": "reduce-zero-label",
+    "reduce_zero_label": "reduce-zero-label", "bin_layout": "bin-layout",
 }  # fmt: skip
 _RULES = ("classes", "ignore_index", "label_map", "reduce_zero_label")
 
@@ -174,7 +174,17 @@ def _with_program(
     from pspfast.vendors import drivers
     from pspfast.vendors.texts import parse, read_measurements
 
-    for option in ("images", "dump", "provider", "provider_options", "allow_cpu", "threads", "workers", "size"):
+    for option in (
+        "images",
+        "dump",
+        "provider",
+        "provider_options",
+        "allow_cpu",
+        "threads",
+        "workers",
+        "size",
+        "bin_layout",
+    ):
         if options[option]:
             raise ValueError(f"--{_SPELLED.get(option, option)} is nothing that {program} takes")
     batch, name = options["batch"], stem(os.path.basename(model))

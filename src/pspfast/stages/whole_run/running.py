@@ -290,7 +290,7 @@ def _set_up(opened: ExitStack, path: str, source: Source, options: RunOptions) -
     model_output = resolve_output(
         runtimes[0], path, model_input.letterbox.canvas, rules.num_classes, shape, options.output_name
     )
-    if model_input.assumed and not options.quiet:
+    if model_input.is_to_be_told(quiet=options.quiet):
         tell(model_input.assumed)
     return _Setup(path, sha256, runtimes, runtimes[0].describe(), batch, model_input, model_output, source, rules)
 
