@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from pspfast.formats.result import Result
 
 __all__ = [
+    "bin_layout_option",
+    "channels_option",
     "class_options",
     "data_set_as_asked",
+    "data_set_option",
     "data_set_options",
     "label_or_none",
     "label_rule_options",
+    "output_name_option",
     "pictures_of_split",
     "report_result",
     "report_writer",
@@ -42,7 +46,33 @@ workers_option = click.option(
 )
 
 
-def _data_set_option(default: str | None, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def bin_layout_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``bin_layout``: where the channels of bins are that no manifest describes."""
+    return click.option(
+        "--bin-layout",
+        type=click.Choice(["nchw", "nhwc"]),
+        help="Of bins without a manifest, for a model of floats with its channels last.",
+    )(command)
+
+
+def channels_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``channels``: the order of a picture's channels where the model does not tell it."""
+    return click.option(
+        "--channels",
+        type=click.Choice(["rgb", "bgr"]),
+        help="Which the model takes first; its own word, else rgb for floats and bgr for bytes.",
+    )(command)
+
+
+def output_name_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``output_name``: which of several outputs has the labels."""
+    return click.option(
+        "--output-name", metavar="NAME", help="The model's output with labels or scores, where it has several."
+    )(command)
+
+
+def data_set_option(default: str | None, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``data_set``: a :class:`pspfast.datasets.DataSet`, or ``None`` if it is left out and has no default."""
     return click.option(
         "--dataset",
         "data_set",
@@ -62,7 +92,7 @@ def data_set_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="DIR",
         help="The data set's own folder (VOC2012), which has all the others.",
     )
-    return _data_set_option("voc", "Says what labels mean and how files are named")(root(command))
+    return data_set_option("voc", "Says what labels mean and how files are named")(root(command))
 
 
 def class_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -99,7 +129,7 @@ def label_rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, label_map=label_map, reduce_zero_label=reduce_zero_label, **others)
 
     optioned: Callable[..., Any] = with_rules
-    for option in (*_rule_options, _data_set_option(None, "Says what labels mean; the ledger's own if left out")):
+    for option in (*_rule_options, data_set_option(None, "Says what labels mean; the ledger's own if left out")):
         optioned = option(optioned)
     return optioned
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pspfast.export.labellers import Runner
+    from pspfast.formats.model_metadata import Channels
 
 __all__ = ["MAX_MARGIN", "MIN_AGREEMENT", "Agreement", "Debug", "PictureAgreement", "Truth", "noise", "verify"]
 
@@ -47,6 +48,10 @@ def verify(
     shape: tuple[int, int] | None = None,
     own_input: bool = False,
     batch: int = 1,
+    channels: Channels | None = None,
+    reference_channels: Channels | None = None,
+    output: str | None = None,
+    reference_output: str | None = None,
     debug: Debug | None = None,
     max_pixels: int = MAX_PIXELS,
     quiet: bool = True,
@@ -74,6 +79,8 @@ def verify(
         own_input: give each model its own input instead of the same numbers: what the input's type costs is in the
             result then.
         batch: pictures at once for models that take any number.
+        channels, reference_channels: the order of channels that the one and the other take, where they do not tell it.
+        output, reference_output: name or number, from 0, of the output with the labels, of models of several.
         debug: where to draw pictures that differ.
         max_pixels: larger pictures are refused.
         quiet: no progress on standard error.
@@ -97,9 +104,11 @@ def verify(
         _check_truth(truth, pictures)
     if debug is not None:
         _check_debug(debug, pictures, truth)
-    model_runner = _as_runner(model)
+    if reference is None and (reference_channels is not None or reference_output is not None):
+        raise ValueError("--reference-channels and --reference-output are of a second model; a checkpoint says them")
+    model_runner = _as_runner(model, channels, output)
     if reference is not None:
-        reference_runner = _as_runner(reference)
+        reference_runner = _as_runner(reference, reference_channels, reference_output)
     else:
         reference_runner = _checkpoint_runner(model_runner, checkpoint, config, trust=trust, quiet=quiet)
     comparison = ModelComparison(
@@ -123,11 +132,13 @@ def verify(
     return comparison.agreement()
 
 
-def _as_runner(model: Any) -> Runner:
+def _as_runner(model: Any, channels: Channels | None, output: str | None) -> Runner:
     if hasattr(model, "run") and hasattr(model, "facts"):
+        if channels is not None or output is not None:
+            raise ValueError(f"{model.facts.name} is a runner already; channels and outputs are said when it is made")
         runner: Runner = model
         return runner
-    return OnnxRunner(model)
+    return OnnxRunner(model, channels=channels, output=output)
 
 
 def _checkpoint_runner(

@@ -13,9 +13,11 @@ import pspfast
 from pspfast.cli import console
 from pspfast.cli.commands.infer import runtime_options
 from pspfast.cli.options import (
+    channels_option,
     class_options,
     data_set_as_asked,
     data_set_options,
+    output_name_option,
     report_result,
     report_writer,
     result_file_options,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_OF_THE_INPUT = ("size", "mean", "std", "stats", "pad_value", "scale_up", "dtype", "channels")
 _MOST_TOLD = 20  # of the faults of one kind; run.json has all
 
 
@@ -61,6 +64,8 @@ _MOST_TOLD = 20  # of the faults of one kind; run.json has all
     type=click.Choice(["float16", "float32"]),
     help="Precision of the pictures: float16 as the guide's bins, also for float32 models; float32 is exact.",
 )
+@channels_option
+@output_name_option
 @click.option("--geometry", type=click.Choice(["exact", "reference"]), default="exact", help="See postprocess.")
 @click.option(
     "--runtime", type=click.Choice(["auto", *RUNTIMES]), default="auto", help="auto goes by the model's file."
@@ -142,9 +147,7 @@ def main(
         source = picture_source(images, asked, labels=labels, split=split)
     else:
         source = data_set_source(voc_root or root or "", asked, split)
-    model_input = InputOptions(
-        **{name: options.pop(name) for name in ("size", "mean", "std", "stats", "pad_value", "scale_up", "dtype")}
-    )
+    model_input = InputOptions(**{name: options.pop(name) for name in _OF_THE_INPUT})
     with source:
         if checkpoint is not None:
             claim_run_folder(output, has_page=options["report"])

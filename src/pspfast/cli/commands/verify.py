@@ -43,6 +43,12 @@ __all__ = ["main"]
     "--own-input", is_flag=True, help="Do not round the one's input as the other's type does: measure what that costs."
 )
 @click.option(
+    "--channels", type=click.Choice(["rgb", "bgr"]), help="Which MODEL takes first, where it does not say so itself."
+)
+@click.option("--reference-channels", type=click.Choice(["rgb", "bgr"]), help="The same of REFERENCE.")
+@click.option("--output", metavar="NAME|N", help="MODEL's output with the labels, of several; numbers from 0.")
+@click.option("--reference-output", metavar="NAME|N", help="The same of REFERENCE.")
+@click.option(
     "--batch", type=click.IntRange(min=1), default=1, metavar="N", help="Pictures at once, for models of any batch."
 )
 @click.option(
