@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pspfast
+from pspfast.formats.run_folder import LEDGER, RECORD, RESULT
 from pspfast.stages.counting import Rules
 from pspfast.system.files import remove, remove_leftovers, write_whole
 from pspfast.system.locks import FolderBusyError, held
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LEDGER", "PUBLISHED", "RECORD", "RESULT", "ResumeState", "follows_from", "locked"]
 
-RESULT, LEDGER, PUBLISHED, RECORD = "result.json", "ledger.jsonl", "voc_seg_result.txt", "run.json"
+PUBLISHED = "voc_seg_result.txt"
 _STATE, _LOCK = ".run.plan", ".run.lock"
 
 
