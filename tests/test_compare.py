@@ -306,9 +306,9 @@ def test_command_says_what_the_split_repeats(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ((), "give two files, or one and --baseline"),
+        ((), "give two evaluations, or one and --baseline"),
         (("nowhere", "nowhere"), "nowhere: No such file or directory"),
-        (("{a}",), "give two files"),
+        (("{a}",), "give two evaluations"),
         (("{a}", "{junk}"), "junk is neither a ledger (--ledger) nor a result (--json) of pspfast"),
         (("{a}", "{json}"), "json is not a result of pspfast: no field 'version'"),
         (("{a}", "/dev/stdin"), "/dev/stdin is a pipe"),

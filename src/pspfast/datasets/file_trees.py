@@ -186,7 +186,7 @@ class Archive(Tree):
                     f"{tool} it and give the .tar, or unpack it and give the folder"
                 )
         size = os.fstat(self._file).st_size
-        members = {}
+        members: dict[str, tuple[int, int, int]] = {}
         try:
             with open(os.dup(self._file), "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
                 for member in archive:

@@ -45,7 +45,7 @@ def split_of_text(text: str, path: str) -> Split:
     """As :func:`read_split`, of a file's text; errors name ``path``.
 
     Raises:
-        ValueError: it names nothing, or has pictures and labels side by side, or pictures and whether they show a class.
+        ValueError: it names nothing, or has pictures and labels side by side, or says of pictures if they show a class.
 
     Example:
         >>> split_of_text("2007_000033" + chr(10) + "2007_000042", "val.txt").ids
@@ -70,15 +70,15 @@ def _refuse_columns(lines: list[str], path: str) -> None:
     rows = lines[1:] if len(lines) > 1 and not _pair_of_paths(lines[0]) else lines  # the first may be a heading
     if all(map(_pair_of_paths, rows)):
         raise ValueError(
-            f"split {path} has a picture and its labels on each line ({_shown(rows[0])}), as PaddleSeg's lists have; expected "
-            "one id a line: keep the first column, without the folders that the options name"
+            f"split {path} has a picture and its labels on each line ({_shown(rows[0])}), as PaddleSeg's lists "
+            "have; expected one id a line: keep the first column, without the folders that the options name"
         )
     marks = [line.split() for line in lines]
     of_class = all(len(mark) == 2 and mark[1] in ("-1", "0", "1") for mark in marks)
     if of_class and any(mark[1] == "-1" for mark in marks):
         raise ValueError(
-            f"split {path} says of each picture whether it shows a class ({_shown(lines[0])}), as VOC's lists in ImageSets/Main "
-            "do; expected one id a line: ImageSets/Segmentation has such lists, or keep the ids before a 1"
+            f"split {path} says of each picture whether it shows a class ({_shown(lines[0])}), as VOC's lists in "
+            "ImageSets/Main do; expected one id a line: take a list of ImageSets/Segmentation, or keep the ids before 1"
         )
 
 

@@ -60,9 +60,8 @@ def main(
         raise ValueError("give two evaluations, or one and --baseline")
     if not max_drop >= 0:
         raise ValueError(f"--max-drop must be 0 or more points, got {max_drop:g}")
-    check_outputs(
-        [json_file], [one for path in (*files, *([] if split is None else [split])) for one in read_with(path)]
-    )
+    inputs = [one for path in files for one in read_with(path)]
+    check_outputs([json_file], inputs if split is None else (*inputs, split))
     sides = [Side.read(path, **rules) for path in files]
     if baseline:
         if len(sides[0].classes) != len(VOC.classes):

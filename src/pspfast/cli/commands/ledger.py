@@ -10,6 +10,7 @@ import click
 
 from pspfast.cli import console
 from pspfast.cli.options import label_or_none, label_rule_options, pictures_of_split, report_result, result_file_options
+from pspfast.cli.suggestions import SuggestingGroup
 from pspfast.formats.ledger import Ledger, LedgerWriter, merge, write_ledger
 from pspfast.formats.result import Result
 from pspfast.formats.run_folder import ledger_in, read_with, result_in, rules_of
@@ -19,7 +20,7 @@ from pspfast.system.output_conflicts import check_outputs
 __all__ = ["main"]
 
 
-@click.group(context_settings=console.CONTEXT_SETTINGS)
+@click.group(cls=SuggestingGroup, context_settings=console.CONTEXT_SETTINGS)
 def main() -> None:
     """Ledgers: what postprocess counted of each picture, kept with --ledger."""
 
@@ -68,11 +69,9 @@ def score_command(
     LEDGER may be the folder of a run: its ledger then, by the rules about labels that the run went by.
     """
     check_outputs((result_file, json_file, csv_file), (*read_with(ledger), *([] if split is None else [split])))
-    result_file_of_run = result_in(ledger)
-    if result_file_of_run:
-        rules = rules_of(Result.read(result_file_of_run)) | {
-            name: rule for name, rule in rules.items() if rule is not None
-        }
+    if finished := result_in(ledger):
+        asked = {name: rule for name, rule in rules.items() if rule is not None}
+        rules = rules_of(Result.read(finished)) | asked
     ledger = ledger_in(ledger)
     read = _read(ledger)
     names = list(read.entries) if split is None else pictures_of_split(split, {ledger: read.entries})

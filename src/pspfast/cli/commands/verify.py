@@ -8,6 +8,7 @@ import click
 
 from pspfast.cli import console
 from pspfast.cli.options import label_or_none, named_label_options
+from pspfast.cli.path_types import NameOrPath
 from pspfast.export.verification import MAX_MARGIN, MIN_AGREEMENT, Debug, Truth, verify
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.system import terminal
@@ -23,9 +24,14 @@ __all__ = ["main"]
 @click.command("verify", context_settings=console.CONTEXT_SETTINGS)
 @click.argument("models", nargs=-1, type=click.Path(), metavar="MODEL | REFERENCE MODEL")
 @click.option(
-    "--checkpoint", metavar="FILE|URL|NAME", help="Compare with this; what the MODEL says it is from if left out."
+    "--checkpoint",
+    type=NameOrPath(),
+    metavar="FILE|URL|NAME",
+    help="Compare with this; what the MODEL says it is from if left out.",
 )
-@click.option("--config", metavar="FILE|NAME", help="mmsegmentation config of the checkpoint; the same.")
+@click.option(
+    "--config", type=NameOrPath(), metavar="FILE|NAME", help="mmsegmentation config of the checkpoint; the same."
+)
 @click.option(
     "--trust-checkpoint", is_flag=True, help="Load a checkpoint that needs more than weights: it can run code."
 )
