@@ -52,8 +52,10 @@ def check_variables(stage: str, command: click.Command, stages: Iterable[str], e
             continue
         is_others = any(name.startswith(other) and len(other) > len(own) for other in others)
         if name.startswith(own) and not is_others:
-            raise ValueError(f"{name}: {stage} has no such option{_nearest(name, known)}; see pspfast {stage} -h")
-        if not any(name.startswith(other) for other in others) and (close := _nearest(name, known, _NEAR)):
+            raise ValueError(f"{name}: {stage} has no such option{_nearest(name, known, own)}; see pspfast {stage} -h")
+        if not any(name.startswith(other) for other in others) and (
+            close := _nearest(name, known, f"{_PREFIX}_", _NEAR)
+        ):
             raise ValueError(f"{name} is no variable of pspfast{close}")
 
 
@@ -78,7 +80,8 @@ def _variable(prefix: str, name: str) -> str:
     return f"{prefix}_{name.replace('-', '_').upper()}"
 
 
-def _nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    tails = [one.removeprefix(_PREFIX) for one in known]
-    close = difflib.get_close_matches(name.removeprefix(_PREFIX), tails, n=1, cutoff=cutoff)
-    return f" (did you mean {_PREFIX}{close[0]}?)" if close else ""
+def _nearest(name: str, known: Iterable[str], prefix: str, cutoff: float = 0.6) -> str:
+    """The nearest variable, by what comes after the prefix that all have."""
+    tails = [one.removeprefix(prefix) for one in known]
+    close = difflib.get_close_matches(name.removeprefix(prefix), tails, n=1, cutoff=cutoff)
+    return f" (did you mean {prefix}{close[0]}?)" if close else ""

@@ -277,9 +277,8 @@ class Archive(Tree):
         try:
             return self._members[name]
         except KeyError:
-            is_link = name != _inside(path)
-            reason = f"a link to {name}, no file in this archive" if is_link else "no such file in this archive"
-            raise PictureError(self.shown(path), reason) from None
+            led = f"; a link leads to {name}" if name != _inside(path) else ""
+            raise PictureError(self.shown(path), f"no such file in this archive{led}") from None
 
     def _followed(self, path: str) -> str:
         """Where a path leads when its links are followed inside the archive, those of its folders, too."""
