@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pspfast.datasets import find_labels
+from pspfast.datasets import VOC, find_labels
 from pspfast.export.agreement import Agreement, PictureAgreement
 from pspfast.export.common_input import as_taken, assumed_orders, common_normalization, red_first
 from pspfast.export.labellers import Taken
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pspfast.datasets import DataSet
     from pspfast.export.labellers import Facts, Given, Runner
 
 __all__ = ["Debug", "ModelComparison", "Sample", "Truth", "noise"]
@@ -39,12 +40,25 @@ _MOST_8_BIT_CLASSES = 256
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Where labels are, and what they mean; see :class:`pspfast.ConfusionMatrix`."""
+    """Where labels are, what they mean (see :class:`pspfast.ConfusionMatrix`), and how their files are named."""
 
     folder: str
     ignore_index: int | None = 255
     label_map: Mapping[int, int] | None = None
     reduce_zero_label: bool = False
+    data_set: DataSet = VOC
+
+    def labels_of(self, sample: Sample) -> str | None:
+        """Path of a picture's labels; ``None`` if there are none.
+
+        They are where the data set has them, by the picture's id; or under the picture's own name, as ``.png``.
+        """
+        name = os.path.basename(sample.path)
+        tries = [(sample.id or name, self.data_set), (name, self.data_set), (name, VOC)]
+        if self.data_set.nested:  # a single file is in the folder that its labels' folder is called by
+            tries.append((os.path.join(os.path.basename(os.path.dirname(sample.path)), name), self.data_set))
+        paths = (find_labels(self.folder, one, data_set) for one, data_set in tries)
+        return next((path for path in paths if os.path.exists(path)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +94,13 @@ def noise(size: tuple[int, int], seed: int = 0, number: int = 0) -> NDArray[np.u
 
 
 class Sample(NamedTuple):
-    """A picture to compare; of noise if it has no path."""
+    """A picture to compare, with its id in the data set; of noise if it has no path."""
 
     name: str
     path: str
     seed: int = 0
     number: int = 0
+    id: str = ""
 
 
 class _Prepared(NamedTuple):
@@ -163,7 +178,7 @@ class ModelComparison:
 
     def prepare(self, sample: Sample, reader: PictureReader) -> _Prepared:
         """Read a picture and letterbox it."""
-        image = reader.read(sample.path).pixels if sample.path else noise(self._size, *sample[2:])
+        image = reader.read(sample.path).pixels if sample.path else noise(self._size, sample.seed, sample.number)
         geometry = Letterbox.fit((image.shape[0], image.shape[1]), self._size)
         pixels = None
         if self._takes_bytes or self._debug is not None:
@@ -237,8 +252,8 @@ class ModelComparison:
         truth, sample = self._truth, prepared.sample
         if truth is None:
             return None, []
-        path = find_labels(truth.folder, os.path.basename(sample.path))
-        if not os.path.exists(path):
+        path = truth.labels_of(sample)
+        if path is None:
             self._unlabelled += 1
             return None, []
         if self._matrices is None:

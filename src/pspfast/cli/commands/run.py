@@ -22,6 +22,7 @@ from pspfast.cli.options import (
     report_writer,
     result_file_options,
 )
+from pspfast.cli.path_types import NameOrPath
 from pspfast.datasets.sources import data_set_source, picture_source
 from pspfast.formats.external_weights import external_weights
 from pspfast.pictures.reader import MAX_PIXELS
@@ -43,14 +44,21 @@ _MOST_TOLD = 20  # of the faults of one kind; run.json has all
 
 @click.command("run", context_settings=console.CONTEXT_SETTINGS)
 @click.option("--model", type=click.Path(), help="ONNX file, or .om for an Ascend device.")
-@click.option("--checkpoint", metavar="FILE|URL|NAME", help="In place of --model: exported first, kept in --output.")
-@click.option("--config", metavar="FILE|NAME", help="Of the checkpoint, see pspfast export.")
+@click.option(
+    "--checkpoint",
+    type=NameOrPath(),
+    metavar="FILE|URL|NAME",
+    help="In place of --model: exported first, kept in --output.",
+)
+@click.option("--config", type=NameOrPath(), metavar="FILE|NAME", help="Of the checkpoint, see pspfast export.")
 @click.option("--trust-checkpoint", is_flag=True, help="Load a checkpoint that can run code.")
 @click.option("--voc-root", type=click.Path(), metavar="DIR|TAR", help="VOCdevkit/VOC2012, or a .tar that has it.")
 @data_set_options
 @click.option("--images", type=click.Path(), metavar="DIR|FILE", help="Any pictures: masks and overlays, no scores.")
 @click.option("--labels", type=click.Path(), metavar="DIR", help="Label pictures for --images, of the same names.")
-@click.option("--split", metavar="NAME|FILE", help="The data set's, or a file with one id a line; val.")
+@click.option(
+    "--split", type=NameOrPath(), metavar="NAME|FILE", help="The data set's, or a file with one id a line; val."
+)
 @class_options
 @click.option("--output", type=click.Path(), default="pspfast_run", metavar="DIR", help="For everything a run leaves.")
 @click.option("--size", type=(int, int), metavar="H W", help="Canvas; the model's own, or 500 500.")
