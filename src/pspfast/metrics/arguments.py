@@ -59,11 +59,10 @@ def refuse_one_hot(preds: NDArray[Any], target: NDArray[Any], num_classes: int) 
 
     Example:
         >>> hot = np.eye(3, dtype=np.uint8)[np.array([[[0, 2]]])]
-        >>> refuse_one_hot(hot, hot, 3)
+        >>> refuse_one_hot(hot, hot, 3)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
             ...
-        ValueError: preds and target are one-hot, (1, 1, 2, 3) with 3 classes on axis 3; class indices are \
-        expected: take argmax(3) of both
+        ValueError: preds and target are one-hot, (1, 1, 2, 3) with 3 classes on axis 3; ...
     """
     axes = (1, 3) if preds.ndim == 4 else (0, 2) if preds.ndim == 3 and num_classes > 2 else ()
     for axis in axes:
