@@ -12,8 +12,9 @@ from pspfast.system.files import stem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from pspfast.datasets import Split
 
-__all__ = ["Failure", "names_of_split", "names_to_use", "placed_stem"]
+__all__ = ["Failure", "names_of_split", "names_to_use", "placed_stem", "remarks_on"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,15 @@ def names_of_split(split: str | os.PathLike[str]) -> tuple[list[str], list[Failu
         ValueError: it names nothing, or is not text.
     """
     named = read_split(split)
-    failures = [
-        Failure(name, f"{os.fspath(split)}, line {line}: {name!r} is named again (first on line {first}), used once")
+    return list(named.ids), remarks_on(named, os.fspath(split))
+
+
+def remarks_on(named: Split, path: str) -> list[Failure]:
+    """What is to be said of the ids that a split names again; the first mention counts."""
+    return [
+        Failure(name, f"{path}, line {line}: {name!r} is named again (first on line {first}), used once")
         for name, line, first in named.repeated
     ]
-    return list(named.ids), failures
 
 
 def placed_stem(name: str) -> str:

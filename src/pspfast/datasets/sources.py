@@ -9,15 +9,16 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from pspfast.datasets import VOC, find_labels, find_picture, pictures_in, read_classes
+from pspfast.datasets import VOC, find_labels, find_picture, labels_of_another_suffix, pictures_in, read_classes
 from pspfast.datasets.file_trees import Folder, open_tree
-from pspfast.datasets.names import Failure, names_of_split, names_to_use, placed_stem
+from pspfast.datasets.names import Failure, names_of_split, names_to_use, placed_stem, remarks_on
+from pspfast.datasets.splits import split_of_text
 from pspfast.pictures.reader import PictureError
 from pspfast.system.files import stem
 from pspfast.system.output_conflicts import MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pspfast.datasets import DataSet
     from pspfast.datasets.file_trees import Tree
@@ -80,7 +81,9 @@ class Source:
     @property
     def prefix(self) -> int:
         """Letters of a picture's path before what it is called in the folder of pictures."""
-        inside = self.picture_folder[len(self.root) :].strip("/:")
+        inside = self.picture_folder[len(self.root) :]
+        if inside.startswith((os.sep, ":")):  # one of them, since a folder's own name may begin with a colon
+            inside = inside[1:]
         return len(inside) + 1 if inside else 0
 
     @property
@@ -126,14 +129,14 @@ def data_set_source(root: str | os.PathLike[str], data_set: DataSet = VOC, split
         ...
         NotADirectoryError: [Errno None] no such folder: '/no/such/VOC2012'
     """
-    named = dict(data_set.splits)
-    name = split if split is not None else next(iter(named), "")
-    is_file = name not in named and os.path.isfile(name)
-    if name not in named and name and not is_file:
+    splits = dict(data_set.splits)
+    name = split if split is not None else next(iter(splits), "")
+    is_file = name not in splits and os.path.isfile(name)
+    if name not in splits and name and not is_file:
         if not data_set.split_file:
-            raise ValueError(f"{data_set.title} has the splits {', '.join(named)}, and there is no file {name}")
-        named[name] = name  # a list of the data set's own, besides those that are known by name
-    place = named.get(name, next(iter(named.values()), ""))
+            raise ValueError(f"{data_set.title} has the splits {', '.join(splits)}, and there is no file {name}")
+        splits[name] = name  # a list of the data set's own, besides those that are known by name
+    place = splits.get(name, next(iter(splits.values()), ""))
     picture_folder, label_folder = (
         folder.format(split=place) for folder in (data_set.picture_folder, data_set.label_folder)
     )
@@ -156,7 +159,8 @@ def data_set_source(root: str | os.PathLike[str], data_set: DataSet = VOC, split
             told = tree.shown(file)
             if not tree.has(file):
                 raise FileNotFoundError(None, f"no such file, which lists the split {name!r} of {data_set.title}", told)
-            ids, repeated = _ids_of_text(tree.text(file), told)
+            named = split_of_text(tree.text(file), told)
+            ids, repeated = list(named.ids), remarks_on(named, told)
         else:
             ids, repeated = _all_ids(tree, picture_folder, data_set), []
             told = name
@@ -260,6 +264,11 @@ def _source(
             missing.append((key_of(name), str(error)))
         else:
             items.append(Item(key_of(name), name, picture, truth, state))
+    if labels is not None and not items:
+        shown = labels.shown(label_folder)
+        said = labels_of_another_suffix(shown, names, data_set, _lister(labels, label_folder))
+        if said is not None:
+            raise ValueError(said)
     return Source(
         kind,
         pictures.root,
@@ -273,6 +282,10 @@ def _source(
         (*missing, *((key_of(one.name) or one.name, one.reason) for one in unusable)),
         tuple((one.name, one.reason) for one in repeated),
     )
+
+
+def _lister(tree: Tree, folder: str) -> Callable[[str], list[str]]:
+    return lambda inside: tree.names("/".join(part for part in (folder, inside) if part))
 
 
 def _picture(tree: Tree, folder: str, name: str, data_set: DataSet) -> str:
@@ -305,19 +318,3 @@ def _all_ids(tree: Tree, folder: str, data_set: DataSet) -> list[str]:
 
 def _joined(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
-
-
-def _ids_of_text(text: str, path: str) -> tuple[list[str], list[Failure]]:
-    """As :func:`pspfast.datasets.read_split`, of a file's text."""
-    first: dict[str, int] = {}
-    repeated = []
-    for line, raw in enumerate(text.splitlines(), start=1):
-        name = raw.strip()
-        if name and name in first:
-            remark = f"{path}, line {line}: {name!r} is named again (first on line {first[name]}), used once"
-            repeated.append(Failure(name, remark))
-        elif name:
-            first[name] = line
-    if not first:
-        raise ValueError(f"split {path} names no pictures")
-    return list(first), repeated

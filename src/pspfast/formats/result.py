@@ -212,6 +212,13 @@ class Result:
                 f"{self.invalid_predictions:,} pixels were predicted as no class of {len(self.classes)} and count "
                 "against the class that they are labelled as."
             )
+        predicted = np.flatnonzero(self.areas.predicted)
+        if len(predicted) == 1 and not self.invalid_predictions and np.count_nonzero(self.areas.truth) > 1:
+            (only,) = predicted
+            lines.append(
+                f"Every pixel is predicted as {self.classes[only]} (class {only}): the model tells nothing apart, or "
+                "its pictures are not made as in its training."
+            )
         if self.invalid_labels:
             lines.append(f"{self.invalid_labels:,} pixels are labelled as no class and count nowhere.")
         return [*lines, *self._ignored_classes()]

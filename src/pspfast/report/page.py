@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pspfast
 from pspfast.accuracy.evaluations import BASELINES
+from pspfast.formats.run_folder import LEDGER, RECORD, RESULT
 from pspfast.report.charts import HEAT_LIMITS, class_rows, percent, scale_of
 from pspfast.report.examples import make_cards, swatches
 from pspfast.report.facts_section import commands, facts, facts_line, times
-from pspfast.report.saved import LEDGER, RECORD, RESULT, SavedRun, read_runs
+from pspfast.report.saved import SavedRun, read_runs
 from pspfast.report.scores_section import compared, differences, heat, left_out, scores
 from pspfast.system import libraries as extras
 from pspfast.system.files import folder_for_output, write_whole

@@ -14,11 +14,13 @@ import numpy as np
 import pspfast
 from pspfast.formats.dump_folder import DumpFolder
 from pspfast.formats.external_weights import sha256_of_model
+from pspfast.runtimes.model_facts import metadata_of
 from pspfast.runtimes.runtime import RuntimeFault
 from pspfast.stages.ais_bench_summary import write_summary
 from pspfast.stages.device_runtimes import batch_of, open_on, workers_for
 from pspfast.stages.dump_layouts import LAYOUTS, Layout, dump_names, write_dumps
 from pspfast.stages.feeding import FeedError, FeedReader, find_feed
+from pspfast.stages.model_input import check_bins
 from pspfast.system import threads
 from pspfast.system.files import OutputError, folder_for_output
 from pspfast.system.terminal import Progress
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from pspfast.formats.bins import BinSlot
     from pspfast.runtimes.runtime import Runtime
-    from pspfast.stages.feeding import Feed
+    from pspfast.stages.feeding import BinLayout, Feed
 
 __all__ = ["InferOptions", "InferSummary", "PictureFailure", "infer", "infer_with"]
 
@@ -114,6 +116,7 @@ class InferOptions:
     threads: int | None = None
     batch: int | None = None
     workers: int | None = None
+    bin_layout: BinLayout | None = None
     resume: bool = True
     quiet: bool = True
 
@@ -133,6 +136,7 @@ def infer(
     threads: int | None = None,
     batch: int | None = None,
     workers: int | None = None,
+    bin_layout: BinLayout | None = None,
     resume: bool = True,
     quiet: bool = True,
 ) -> InferSummary:
@@ -151,6 +155,7 @@ def infer(
             ``threads`` are shared by the devices.
         batch: pictures at once, for models that leave it open; the most a model of several batches takes, else 1.
         workers: threads that read, feed and write; enough to keep every device busy if left out.
+        bin_layout: see :func:`pspfast.stages.feeding.find_feed`.
         resume: keep what an earlier run of this model made of pictures that have not changed.
         quiet: no progress on standard error; failures are told all the same.
 
@@ -173,6 +178,7 @@ def infer(
         threads=threads,
         batch=batch,
         workers=workers,
+        bin_layout=bin_layout,
         resume=resume,
         quiet=quiet,
     )
@@ -196,7 +202,8 @@ def infer_with(
         }
         runtimes = open_on(opened, model, options.runtime, options.devices, options.threads, **of_device)
         size = batch_of(runtimes[0], options.batch)
-        feed = find_feed(source, runtimes[0].input)
+        feed = find_feed(source, runtimes[0].input, options.bin_layout)
+        check_bins(str(model), metadata_of(runtimes[0], str(model)), feed.source, feed.parameters)
         names = dump_names(options.layout, len(runtimes[0].outputs))
         folder = folder_for_output(
             os.path.join(output, options.folder_name or f"dumpOutput_device{options.devices[0]}")

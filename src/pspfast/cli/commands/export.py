@@ -10,6 +10,7 @@ import click
 
 from pspfast.cli import console
 from pspfast.cli.options import json_option
+from pspfast.cli.path_types import NameOrPath
 from pspfast.datasets import read_classes
 from pspfast.export.exporting import DEFAULT_OPSET, LEAST_AGREEMENT_HALF, MOST_MARGIN_HALF, OPSETS, export
 from pspfast.system import terminal
@@ -36,8 +37,12 @@ class _ManyNumbers(console.GuardedCommand):
 
 @click.command("export", cls=_ManyNumbers, context_settings=console.CONTEXT_SETTINGS)
 @click.argument("config_argument", metavar="[CONFIG]", required=False)
-@click.option("--checkpoint", required=True, metavar="FILE|URL|NAME", help="What to export; names: see below.")
-@click.option("--config", metavar="FILE|NAME", help="An mmsegmentation 1.x config; needs the extra 'mmseg'.")
+@click.option(
+    "--checkpoint", type=NameOrPath(), required=True, metavar="FILE|URL|NAME", help="What to export; names: see below."
+)
+@click.option(
+    "--config", type=NameOrPath(), metavar="FILE|NAME", help="An mmsegmentation 1.x config; needs the extra 'mmseg'."
+)
 @click.option("--output-file", type=click.Path(), metavar="FILE", help="The checkpoint's name and .onnx if left out.")
 @click.option("--shape", type=(int, int), default=(500, 500), metavar="H W", help="Of the pictures.")
 @click.option("--batch", type=click.IntRange(min=1), multiple=True, metavar="N ...", help="A file each.  [default: 1]")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pspfast.cli import console
-from pspfast.cli.options import json_option
+from pspfast.cli.options import bin_layout_option, json_option
 from pspfast.formats.bins import MANIFEST
 from pspfast.formats.external_weights import external_weights
 from pspfast.runtimes.engines import RUNTIMES
@@ -84,6 +84,7 @@ def _provider_options(_: click.Context, __: click.Parameter, texts: tuple[str, .
 @runtime_options
 @click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Pictures at once, where the model leaves it.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads that read, feed and write.")
+@bin_layout_option
 @click.option("--resume/--no-resume", default=True, help="Keep what this model made of bins that have not changed.")
 @json_option
 @click.option("--quiet", is_flag=True, help="Only tell what failed.")

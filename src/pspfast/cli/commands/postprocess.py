@@ -19,6 +19,7 @@ from pspfast.cli.options import (
     result_file_options,
     workers_option,
 )
+from pspfast.cli.path_types import NameOrPath
 from pspfast.datasets import places
 from pspfast.formats.bins import MANIFEST
 from pspfast.pictures.reader import MAX_PIXELS
@@ -43,7 +44,7 @@ _MOST_TOLD = 20  # of the faults of one kind; --json has all
 @click.option("--img-dir", type=click.Path(), help="Folder of the pictures (JPEGImages).")
 @click.option("--ann-dir", type=click.Path(), help="Folder of the labels; SegmentationClass beside the pictures.")
 @click.option(
-    "--split", type=click.Path(), help="File with one id a line (val.txt), or with --root a split's name; val."
+    "--split", type=NameOrPath(), help="File with one id a line (val.txt), or with --root a split's name; val."
 )
 @data_set_options
 @click.option("--net-input-width", type=click.IntRange(min=1), help="Of the masks; the manifest's, or 500.")

@@ -9,6 +9,7 @@ import click
 
 from pspfast.cli import console
 from pspfast.cli.options import data_set_options, json_option, workers_option
+from pspfast.cli.path_types import NameOrPath
 from pspfast.datasets import places
 from pspfast.formats.bins import MANIFEST
 from pspfast.pictures import kernels
@@ -28,7 +29,7 @@ __all__ = ["main"]
 @click.option("--image-folder-path", type=click.Path(), help="Folder of the pictures (JPEGImages); or give --root.")
 @click.option(
     "--split",
-    type=click.Path(),
+    type=NameOrPath(),
     help="File with one id a line (val.txt), or with --root a split's name; all pictures, or val, if left out.",
 )
 @data_set_options

@@ -13,13 +13,16 @@ import pspfast
 from pspfast.cli import console
 from pspfast.cli.commands.infer import runtime_options
 from pspfast.cli.options import (
+    channels_option,
     class_options,
     data_set_as_asked,
     data_set_options,
+    output_name_option,
     report_result,
     report_writer,
     result_file_options,
 )
+from pspfast.cli.path_types import NameOrPath
 from pspfast.datasets.sources import data_set_source, picture_source
 from pspfast.formats.external_weights import external_weights
 from pspfast.pictures.reader import MAX_PIXELS
@@ -35,19 +38,27 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_OF_THE_INPUT = ("size", "mean", "std", "stats", "pad_value", "scale_up", "dtype", "channels")
 _MOST_TOLD = 20  # of the faults of one kind; run.json has all
 
 
 @click.command("run", context_settings=console.CONTEXT_SETTINGS)
 @click.option("--model", type=click.Path(), help="ONNX file, or .om for an Ascend device.")
-@click.option("--checkpoint", metavar="FILE|URL|NAME", help="In place of --model: exported first, kept in --output.")
-@click.option("--config", metavar="FILE|NAME", help="Of the checkpoint, see pspfast export.")
+@click.option(
+    "--checkpoint",
+    type=NameOrPath(),
+    metavar="FILE|URL|NAME",
+    help="In place of --model: exported first, kept in --output.",
+)
+@click.option("--config", type=NameOrPath(), metavar="FILE|NAME", help="Of the checkpoint, see pspfast export.")
 @click.option("--trust-checkpoint", is_flag=True, help="Load a checkpoint that can run code.")
 @click.option("--voc-root", type=click.Path(), metavar="DIR|TAR", help="VOCdevkit/VOC2012, or a .tar that has it.")
 @data_set_options
 @click.option("--images", type=click.Path(), metavar="DIR|FILE", help="Any pictures: masks and overlays, no scores.")
 @click.option("--labels", type=click.Path(), metavar="DIR", help="Label pictures for --images, of the same names.")
-@click.option("--split", metavar="NAME|FILE", help="The data set's, or a file with one id a line; val.")
+@click.option(
+    "--split", type=NameOrPath(), metavar="NAME|FILE", help="The data set's, or a file with one id a line; val."
+)
 @class_options
 @click.option("--output", type=click.Path(), default="pspfast_run", metavar="DIR", help="For everything a run leaves.")
 @click.option("--size", type=(int, int), metavar="H W", help="Canvas; the model's own, or 500 500.")
@@ -61,6 +72,8 @@ _MOST_TOLD = 20  # of the faults of one kind; run.json has all
     type=click.Choice(["float16", "float32"]),
     help="Precision of the pictures: float16 as the guide's bins, also for float32 models; float32 is exact.",
 )
+@channels_option
+@output_name_option
 @click.option("--geometry", type=click.Choice(["exact", "reference"]), default="exact", help="See postprocess.")
 @click.option(
     "--runtime", type=click.Choice(["auto", *RUNTIMES]), default="auto", help="auto goes by the model's file."
@@ -142,9 +155,7 @@ def main(
         source = picture_source(images, asked, labels=labels, split=split)
     else:
         source = data_set_source(voc_root or root or "", asked, split)
-    model_input = InputOptions(
-        **{name: options.pop(name) for name in ("size", "mean", "std", "stats", "pad_value", "scale_up", "dtype")}
-    )
+    model_input = InputOptions(**{name: options.pop(name) for name in _OF_THE_INPUT})
     with source:
         if checkpoint is not None:
             claim_run_folder(output, has_page=options["report"])

@@ -31,6 +31,7 @@ class RunOptions:
     threads: int | None = None
     batch: int | None = None
     workers: int | None = None
+    output_name: str | None = None
     keep_bins: bool = False
     keep_masks: bool = False
     keep_overlays: bool = False

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pspfast.formats.dump_folder import DumpFolder
+from pspfast.formats.run_folder import LEDGER, RECORD, RESULT
 from pspfast.stages.showcase import ENDINGS
 from pspfast.system.files import folder_for_output, remove, remove_leftovers
 from pspfast.system.output_conflicts import MARK, check_own
@@ -21,7 +22,7 @@ __all__ = [
     "remove_scores",
 ]  # fmt: skip
 
-RESULT, LEDGER, PUBLISHED, RECORD = "result.json", "ledger.jsonl", "voc_seg_result.txt", "run.json"
+PUBLISHED = "voc_seg_result.txt"
 PAGE = os.path.join("report", "index.html")
 BINS, DUMPS, MASKS, OVERLAYS, EXAMPLES = "bins", "dumps", "masks", "overlays", "examples"
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pspfast.formats.bins import PictureRecord
     from pspfast.pictures.geometry import Letterbox
     from pspfast.stages.model_input import ModelInput
+    from pspfast.stages.model_output import ModelOutput
     from pspfast.stages.whole_run.kept_outputs import KeptOutputs
 
 __all__ = ["PictureWorker"]
@@ -53,12 +54,14 @@ class PictureWorker:
         self,
         source: Source,
         model_input: ModelInput,
+        model_output: ModelOutput,
         rules: Rules,
         keep: KeptOutputs,
         showcase: Showcase,
         max_pixels: int,
     ) -> None:
         self._source, self._rules, self._keep, self._showcase = source, rules, keep, showcase
+        self._model_output = model_output
         self._rule, self._max_pixels = rules.subject.geometry, max_pixels
         self._prefix = source.prefix  # manifests name files from the folder of pictures on
         self._canvas = model_input.letterbox.canvas
@@ -77,6 +80,7 @@ class PictureWorker:
         start = time.perf_counter()
         if isinstance(task, Infer):
             outputs = task.runtime.infer(task.input)
+            self._model_output.check(outputs)
             return outputs, {"infer": time.perf_counter() - start}
         if isinstance(task, Count):
             try:
@@ -141,9 +145,10 @@ class PictureWorker:
         except ValueError as error:
             return Outcome(None, "", str(error))
         rows = range(top, top + height)
-        mask, kind = self._dumps.take(item.name, task.outputs[0], rows)
+        output = task.outputs[self._model_output.index]
+        mask, kind = self._dumps.take(item.name, output, rows)
         if self._source.labels is None:
-            if task.outputs[0].dtype.kind == "f" and no_classes(mask, self._rules.num_classes).any():
+            if output.dtype.kind == "f" and no_classes(mask, self._rules.num_classes).any():
                 mask, kind = self._dumps.as_floats(Dump(item.name, None), rows, mask) or (mask, kind)
             self._save(item, mask, box)
             return Outcome(None, kind, "")
@@ -155,7 +160,7 @@ class PictureWorker:
         pairs = self._count(mask, labels.pixels, box, self._rule)
         mark = digest(labels.data, mask, box, self._rule, pairs=pairs)
         if no_classes(pairs.preds, self._rules.num_classes).any():
-            if task.outputs[0].dtype.kind == "f":
+            if output.dtype.kind == "f":
                 mask, kind = self._dumps.as_floats(Dump(item.name, None), rows, mask) or (mask, kind)
                 pairs = self._count(mask, labels.pixels, box, self._rule)
             elif (

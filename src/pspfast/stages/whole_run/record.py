@@ -78,7 +78,12 @@ def run_record(
         "stages": finished.stages,
         "limited_by": finished.limited_by,
         "peak_memory": finished.peak_memory,
-        "model": {"path": model, "sha256": sha256, "metadata": None if metadata is None else asdict(metadata)},
+        "model": {
+            "path": model,
+            "sha256": sha256,
+            "metadata": None if metadata is None else asdict(metadata),
+            "assumed": model_input.assumed or None,
+        },
         "runtime": finished.runtime,
         "data": source.described(),
         "canvas": list(model_input.letterbox.canvas),

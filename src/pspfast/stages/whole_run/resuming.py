@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pspfast
+from pspfast.formats.run_folder import LEDGER
 from pspfast.stages.counting import Rules
 from pspfast.stages.whole_run.own_outputs import (
     EXAMPLES,
-    LEDGER,
     remove_dumps,
     remove_leftovers_of_run,
     remove_pictures,

@@ -22,6 +22,7 @@ from pspfast.stages.batching import Flow
 from pspfast.stages.counting import Outcome, Rules, Tally
 from pspfast.stages.device_runtimes import batch_of, open_on
 from pspfast.stages.model_input import InputOptions, check_classes, resolve_input
+from pspfast.stages.model_output import ModelMismatch, resolve_output
 from pspfast.stages.showcase import Showcase, own_miou
 from pspfast.stages.whole_run.kept_outputs import bin_manifest, check_kept_folders, open_outputs
 from pspfast.stages.whole_run.monitor import RunMonitor, tell_picture
@@ -34,7 +35,7 @@ from pspfast.stages.whole_run.summary import Run
 from pspfast.system import threads
 from pspfast.system.files import OutputError, write_whole
 from pspfast.system.machine import peak_memory
-from pspfast.system.terminal import Progress
+from pspfast.system.terminal import Progress, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from pspfast.pictures.geometry import CropRule
     from pspfast.stages.batching import FinishedPicture
     from pspfast.stages.model_input import ModelInput
+    from pspfast.stages.model_output import ModelOutput
     from pspfast.stages.whole_run.kept_outputs import KeptOutputs
 
 __all__ = ["run", "run_with"]
@@ -70,6 +72,7 @@ def run(
     threads: int | None = None,
     batch: int | None = None,
     workers: int | None = None,
+    output_name: str | None = None,
     keep_bins: bool = False,
     keep_masks: bool = False,
     keep_overlays: bool = False,
@@ -90,6 +93,7 @@ def run(
         runtime, devices, provider, provider_options, allow_cpu, threads, batch: see
             :func:`pspfast.stages.inference.infer`.
         workers: threads that read, letterbox and count while the model runs; the CPUs this process may use if left out.
+        output_name: which of the model's outputs has the labels; the only one that can be it if left out.
         keep_bins: also write what ``pspfast preprocess`` and ``pspfast infer`` would, into ``bins`` and ``dumps``.
         keep_masks: also write what ``pspfast postprocess --save-masks`` would, into ``masks``; always without
             labels.
@@ -123,6 +127,7 @@ def run(
         threads=threads,
         batch=batch,
         workers=workers,
+        output_name=output_name,
         keep_bins=keep_bins,
         keep_masks=keep_masks,
         keep_overlays=keep_overlays,
@@ -153,7 +158,8 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
         folder = claim_run_folder(output, has_page=bool(options.report))
         check_kept_folders(folder, source, options, len(setup.runtimes[0].outputs))
         opened.enter_context(locked(folder))
-        writer, keep, kept = _take_up(opened, folder, setup, options)
+        outputs = opened.enter_context(ExitStack())
+        state, writer, keep, kept = _take_up(outputs, folder, setup, options)
         showcase = Showcase(str(folder / EXAMPLES), rules.num_classes, source.data_set.mask_palette())
         total = len(source.items) + len(source.missing)
         progress = opened.enter_context(Progress("pictures", total, already=len(kept), quiet=options.quiet))
@@ -171,7 +177,9 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
         stopped = ""
 
         def make_worker() -> PictureWorker:
-            return PictureWorker(source, setup.model_input, rules, keep, showcase, options.max_pixels)
+            return PictureWorker(
+                source, setup.model_input, setup.model_output, rules, keep, showcase, options.max_pixels
+            )
 
         try:
             if left:
@@ -179,6 +187,11 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
                 for one in _finished_pictures(make_worker, flow, count):
                     tell_picture(one, tally, progress, records if options.keep_bins else None)
                     monitor.look()
+        except ModelMismatch:  # what its file declares is not what it gives: of every picture
+            if not kept:
+                outputs.close()
+                state.forget()  # so that other options may be tried in the same folder
+            raise
         except (OutputError, RuntimeFault) as error:
             stopped = str(error)
         except MemoryError as error:
@@ -241,6 +254,7 @@ class _Setup(NamedTuple):
     engine: dict[str, Any]
     batch: int
     model_input: ModelInput
+    model_output: ModelOutput
     source: Source
     rules: Rules
 
@@ -274,15 +288,23 @@ def _set_up(opened: ExitStack, path: str, source: Source, options: RunOptions) -
     rules.matrix()  # refuses rules that contradict each other
     if options.keep_bins and (model_input.of_bins is None or model_input.parameters.get("channels") != "RGB"):
         raise ValueError(f"{path} takes pictures that preprocess makes no bins of (--keep-bins)")
-    return _Setup(path, sha256, runtimes, runtimes[0].describe(), batch, model_input, source, rules)
+    shape = model_input.letterbox.shape
+    model_output = resolve_output(
+        runtimes[0], path, model_input.letterbox.canvas, rules.num_classes, shape, options.output_name
+    )
+    if model_input.is_to_be_told(quiet=options.quiet):
+        tell(model_input.assumed)
+    return _Setup(path, sha256, runtimes, runtimes[0].describe(), batch, model_input, model_output, source, rules)
 
 
 def _take_up(
     opened: ExitStack, folder: Path, setup: _Setup, options: RunOptions
-) -> tuple[LedgerWriter | None, KeptOutputs, set[str]]:
+) -> tuple[ResumeState, LedgerWriter | None, KeptOutputs, set[str]]:
     """Open the outputs, and find the pictures of an earlier run of the same kind that need not be done again."""
     source, model_input = setup.source, setup.model_input
     of_runtime = {key: setup.engine.get(key) for key in ("runtime", "version", "provider")}
+    if len(setup.runtimes[0].outputs) > 1:
+        of_runtime["output"] = setup.model_output.name
     resume_state = ResumeState(folder, source, follows_from(setup.sha256, of_runtime, model_input, setup.rules))
     earlier = resume_state.earlier() if options.resume else {}
     if not options.resume:
@@ -306,7 +328,7 @@ def _take_up(
     resume_state.begin(kept)
     if keep.bins is not None:
         keep.bins.begin([keep.bins.finished[f"{one.name}.bin"] for one in source.items if one.name in kept])
-    return writer, keep, kept
+    return resume_state, writer, keep, kept
 
 
 def _begun_tally(
