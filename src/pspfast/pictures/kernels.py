@@ -265,8 +265,9 @@ def integers(name: str, values: Any) -> NDArray[Any]:
     layout allow.
 
     Raises:
-        TypeError: not an array, not on the CPU, or not of integers.
+        TypeError: not an array, not on the CPU, not of integers, or with values that are masked out.
     """
+    _refuse_masked(name, values, "fill them with the label that does not count (values.filled(255))")
     if not isinstance(values, np.ndarray):
         values = _from_tensor(name, values)
     kind, size = values.dtype.kind, values.dtype.itemsize
@@ -330,8 +331,16 @@ def _check_image(image: object) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = f"an array of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
         raise TypeError(f"image must be a uint8 array (height, width, 3), got {kind}")
+    _refuse_masked("image", image, "fill them with a colour (image.filled(0))")
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"image must have the shape (height, width, 3) and pixels, got {image.shape}")
+
+
+def _refuse_masked(name: str, values: object, advice: str) -> None:
+    """An array's mask would be lost without a word: kernels read what lies under it."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        count = int(np.ma.getmaskarray(values).sum())
+        raise TypeError(f"{name} has {count:,} values that are masked out; {advice}")
 
 
 def _check_out(out: object, size: tuple[int, int] | None, dtype: DTypeLike | None) -> None:

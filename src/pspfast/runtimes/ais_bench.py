@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast.runtimes.acl_codes import codes_in, explain
+from pspfast.runtimes.picture_input import is_one_picture, with_batch_axis
 from pspfast.runtimes.runtime import Runtime, RuntimeFault, TensorSpec
 from pspfast.system.libraries import MissingExtra
 
@@ -85,6 +86,9 @@ class AisBenchRuntime(Runtime):
             raise self._fault(error) from error
         self.inputs = tuple(map(self._spec, self._session.get_inputs()))
         self.outputs = tuple(map(self._spec, self._session.get_outputs()))
+        self._is_one_picture = len(self.inputs) == 1 and is_one_picture(self.inputs[0].shape)
+        if self._is_one_picture:
+            self.inputs, self.outputs = (tuple(map(with_batch_axis, one)) for one in (self.inputs, self.outputs))
 
     def _spec(self, tensor: Any) -> TensorSpec:
         shape = tuple(map(int, tensor.shape))
@@ -111,10 +115,12 @@ class AisBenchRuntime(Runtime):
 
     def _run_there(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         try:
-            found = self._session.infer([batch], mode="static")
+            found = self._session.infer([batch[0] if self._is_one_picture else batch], mode="static")
         except Exception as error:  # as above
             raise self._fault(error) from error
         outputs = [np.array(one) for one in found]  # a copy: whose memory it is is not said
+        if self._is_one_picture:
+            outputs = [output[None] for output in outputs]
         for output, spec in zip(outputs, self.outputs, strict=True):
             if output.shape != spec.shape or output.dtype != np.dtype(spec.dtype):
                 shape = "x".join(map(str, output.shape))

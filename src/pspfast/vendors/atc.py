@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pspfast
+from pspfast.formats.external_weights import sha256_of_model
 from pspfast.system.digests import sha256_of
 from pspfast.system.files import OutputError, write_whole
 from pspfast.system.processes import Ran, ToolFailed, run
@@ -85,7 +86,7 @@ def convert(
     check_path("the output's absolute path", output)
     folder, name = os.path.split(output)
     started = datetime.now(timezone.utc)
-    source = {"path": model, "bytes": os.path.getsize(model), "sha256": sha256_of(model)}
+    source = {"path": model, "bytes": os.path.getsize(model), "sha256": sha256_of_model(model)}
     try:
         os.makedirs(folder, exist_ok=True)
         scratch_folder = tempfile.TemporaryDirectory(prefix=f".{name}.atc-", dir=folder, ignore_cleanup_errors=True)

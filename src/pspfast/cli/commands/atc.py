@@ -11,6 +11,7 @@ from pspfast.cli.commands.export import _ManyNumbers
 from pspfast.cli.options import json_option
 from pspfast.system import terminal
 from pspfast.system.files import OutputError, write_json
+from pspfast.system.output_conflicts import check_outputs
 from pspfast.system.processes import ToolFailed
 from pspfast.vendors.atc import convert, find_soc_version, is_air, parse_shapes, plan
 from pspfast.vendors.toolkit import find_toolkit
@@ -129,6 +130,7 @@ def main(
         allow_aicpu_pools=allow_aicpu_pools,
         allow_fixed_batch=allow_fixed_batch,
     )
+    check_outputs([json_file, *(f"{one.output}{one.suffix}" for one in conversions)], [path, insert_op_conf])
     if output is not None and output.endswith((".om", ".om2")):
         made = f"{conversions[0].output}{conversions[0].suffix}"
         terminal.tell(f"--output {output}: ATC adds {conversions[0].suffix} itself; this is {made}")

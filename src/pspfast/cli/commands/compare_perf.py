@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from pspfast.cli import console
+from pspfast.cli.path_types import NamedPath
 from pspfast.formats.measurements import device_name, devices_in_card, is_gpu, is_npu
 from pspfast.speed import claims
 from pspfast.speed.data_path import DataPath
@@ -181,7 +182,7 @@ def _check_names(option: str, values: Iterable[str | None], sides: Sequence[Meas
 
 
 @click.command(context_settings=console.CONTEXT_SETTINGS)
-@click.argument("files", metavar="[NAME=]FILE...", nargs=-1, required=True)
+@click.argument("files", type=NamedPath(), metavar="[NAME=]FILE...", nargs=-1, required=True)
 @click.option(
     "--device",
     "devices",
