@@ -196,7 +196,7 @@ def read(path: Path, classes: int = 5, rows: range = EVERY_ROW, slot: int = 0, s
     mask, kind = reader.read(dump, rows)
     part = mask[rows.start : rows.stop]
     if part.min() < 0 or part.max() >= classes:
-        mask, kind = reader.as_floats(dump, rows, mask) or (mask, kind)
+        mask, kind = reader.settle(dump, rows, mask, kind)
     return mask[rows.start : rows.stop].tolist(), kind
 
 
@@ -400,5 +400,5 @@ def test_one_reader_many_masks(tmp_path: Path) -> None:
         mask.astype(kind).tofile(tmp_path / "a.bin")
         found, _ = reader.read(dump_of(tmp_path / "a.bin"), EVERY_ROW)
         if kind is np.float16:
-            found, _ = reader.as_floats(dump_of(tmp_path / "a.bin"), EVERY_ROW, found) or (found, "")
+            found, _ = reader.settle(dump_of(tmp_path / "a.bin"), EVERY_ROW, found, "int16")
         assert np.array_equal(found, mask)

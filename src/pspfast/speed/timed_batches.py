@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pspfast.datasets import find_labels
+from pspfast.formats.dump_record import DumpRecorder
 from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import PictureError
 from pspfast.runtimes.runtime import RuntimeFault
 from pspfast.speed.clocks import Times
-from pspfast.stages.dump_layouts import dump_names, write_dumps
+from pspfast.stages.dump_layouts import describe_dumps, dump_names, write_dumps
 from pspfast.stages.feeding import FeedError
 from pspfast.stages.inference import PictureFailure
 from pspfast.system.files import folder_for_output, stem
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from pspfast.metrics.confusion import ConfusionMatrix
     from pspfast.pictures.geometry import Letterbox
-    from pspfast.runtimes.runtime import Runtime
+    from pspfast.runtimes.runtime import Runtime, TensorSpec
     from pspfast.speed.clocks import TimedSource
 
 __all__ = ["BatchWorker", "MeasuredBatch", "OutputHandling"]
@@ -38,12 +39,16 @@ class OutputHandling:
     Attributes:
         dump: folder for them; ``None`` if they are not written.
         endings: of their files' names.
+        outputs: of the model.
+        recorder: of what the dumps hold; ``None`` if they are not written.
         labels: folder of label pictures to score them against.
         num_classes: for scores.
     """
 
     dump: Path | None
     endings: tuple[str, ...]
+    outputs: tuple[TensorSpec, ...]
+    recorder: DumpRecorder | None
     labels: str | None
     num_classes: int
 
@@ -57,7 +62,9 @@ class OutputHandling:
             OSError: it cannot be made.
         """
         folder = None if dump is None else folder_for_output(dump)
-        return cls(folder, tuple(dump_names("benchmark", len(runtime.outputs))), labels, num_classes)
+        recorder = None if folder is None else DumpRecorder(folder)
+        endings = tuple(dump_names("benchmark", len(runtime.outputs)))
+        return cls(folder, endings, runtime.outputs, recorder, labels, num_classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +121,11 @@ class BatchWorker:
         return MeasuredBatch(times, len(ready), tuple(failures))
 
     def _post(self, name: str, geometry: Letterbox | None, outputs: list[NDArray[Any]]) -> None:
-        if self._handling.dump is not None:
-            write_dumps(self._handling.dump, stem(name), self._handling.endings, outputs, "benchmark")
+        handling = self._handling
+        if handling.dump is not None and handling.recorder is not None:
+            canvas = None if geometry is None else geometry.canvas
+            describe_dumps(handling.recorder, canvas, handling.outputs, handling.endings, outputs, "benchmark")
+            write_dumps(handling.dump, stem(name), handling.endings, outputs, "benchmark")
         if self._matrix is not None and self._handling.labels is not None and geometry is not None:
             path = find_labels(self._handling.labels, name)
             labels = read_labels(path).pixels

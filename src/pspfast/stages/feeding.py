@@ -42,6 +42,7 @@ class Feed:
         failures: ``(name, reason)`` of those that cannot be used.
         dtype: of the bins.
         shape: of one picture.
+        canvas: ``(H, W)`` of one picture; ``None`` where the model takes something else.
     """
 
     source: str
@@ -49,6 +50,7 @@ class Feed:
     failures: tuple[tuple[str, str], ...]
     dtype: str
     shape: tuple[int, ...]
+    canvas: tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,9 @@ def find_feed(source: str | os.PathLike[str], taken: TensorSpec) -> Feed:
             else:
                 owner[name] = one.path
                 pictures.append(BinSlot(name, one.path, slot, size, modified))
-    return Feed(path, tuple(pictures), tuple(failures), dtype, shape)
+    at = 0 if _is_channels_last(taken) else 1
+    sides = (shape[at], shape[at + 1]) if len(shape) == 3 else None
+    return Feed(path, tuple(pictures), tuple(failures), dtype, shape, sides)
 
 
 class FeedReader:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pspfast.datasets.sources import Item, Source
     from pspfast.formats.bins import PictureRecord
+    from pspfast.runtimes.runtime import TensorSpec
     from pspfast.stages.model_input import ModelInput
     from pspfast.stages.whole_run.options import RunOptions
 
@@ -35,6 +36,7 @@ class KeptOutputs:
     bins: BinFolder | None = None
     dumps: DumpFolder | None = None
     endings: tuple[str, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
 
     def bin_path(self, name: str) -> str:
         """Where the bin of a picture is."""
@@ -97,7 +99,7 @@ def open_outputs(
             )
         )
         follows_from = {
-            "journal": 1,
+            "journal": 2,
             "pspfast": pspfast.__version__,
             "model": sha256,
             "layout": "benchmark",
@@ -106,7 +108,9 @@ def open_outputs(
         dumps = opened.enter_context(
             DumpFolder(folder_for_output(folder / "dumps"), follows_from, resume=options.resume)
         )
-    return KeptOutputs(masks, overlays, bins, dumps, tuple(dump_names("benchmark", len(runtime.outputs))))
+    return KeptOutputs(
+        masks, overlays, bins, dumps, tuple(dump_names("benchmark", len(runtime.outputs))), runtime.outputs
+    )
 
 
 def bin_manifest(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast.formats.bins import BinRecord
+from pspfast.formats.dump_record import Tensor
 from pspfast.formats.dumped_masks import DumpError, DumpReader
 from pspfast.formats.dumps import Dump
 from pspfast.formats.ledger import Entry
@@ -18,7 +19,7 @@ from pspfast.pictures.reader import PictureError
 from pspfast.runtimes.runtime import RuntimeFault
 from pspfast.stages.batching import Count, Infer, Prepare
 from pspfast.stages.counting import Outcome, Rules, check_total, digest, no_classes, save_mask, size_fault
-from pspfast.stages.dump_layouts import write_dumps
+from pspfast.stages.dump_layouts import describe_dumps, write_dumps
 from pspfast.stages.letterboxing import Preparer, written_extents
 from pspfast.stages.showcase import Showcase, own_miou
 from pspfast.system.files import OutputError, write_sparse, write_whole
@@ -125,6 +126,14 @@ class PictureWorker:
     def _counted(self, task: Count) -> Outcome:
         item, box = task.item, task.record.geometry
         if self._keep.dumps is not None:
+            describe_dumps(
+                self._keep.dumps.recorder,
+                self._canvas,
+                self._keep.outputs,
+                self._keep.endings,
+                task.outputs,
+                "benchmark",
+            )
             files = write_dumps(self._keep.dumps.folder, item.name, self._keep.endings, task.outputs, "benchmark")
             self._keep.dumps.add([(self._keep.bin_slot(item.name), files)])
         try:
@@ -135,7 +144,7 @@ class PictureWorker:
         mask, kind = self._dumps.take(item.name, task.outputs[0], rows)
         if self._source.labels is None:
             if task.outputs[0].dtype.kind == "f" and no_classes(mask, self._rules.num_classes).any():
-                mask, kind = self._dumps.as_floats(Dump(item.name, None), rows, mask) or (mask, kind)
+                mask, kind = self._dumps.settle(_dump_of(item.name, task.outputs[0]), rows, mask, kind)
             self._save(item, mask, box)
             return Outcome(None, kind, "")
         path = self._source.labels.shown(item.labels)
@@ -147,7 +156,7 @@ class PictureWorker:
         mark = digest(labels.data, mask, box, self._rule, pairs=pairs)
         if no_classes(pairs.preds, self._rules.num_classes).any():
             if task.outputs[0].dtype.kind == "f":
-                mask, kind = self._dumps.as_floats(Dump(item.name, None), rows, mask) or (mask, kind)
+                mask, kind = self._dumps.settle(_dump_of(item.name, task.outputs[0]), rows, mask, kind)
                 pairs = self._count(mask, labels.pixels, box, self._rule)
             elif (
                 mask.itemsize > 4
@@ -180,3 +189,8 @@ class PictureWorker:
         shown = np.where((classes == 0)[..., None], pixels, (mixed + 0.5).astype(np.uint8))
         coded = simplejpeg.encode_jpeg(np.ascontiguousarray(shown), quality=_OVERLAY_QUALITY, colorspace="BGR")
         write_whole(path, coded)
+
+
+def _dump_of(name: str, output: NDArray[Any]) -> Dump:
+    """A dump of an output, which says what it is."""
+    return Dump(name, None, tensor=Tensor(str(output.dtype), output.shape, "the model"))
