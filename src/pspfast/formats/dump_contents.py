@@ -60,12 +60,12 @@ class Integers:
 def integers_in(mask: NDArray[Any], num_classes: int) -> Integers:
     """What the integers of a mask are; ``mask`` is ``(H, W)`` of any integer type."""
     # Positive integers below are denormal floats, negative ones above are NaN: never a score or a label.
-    smallest_normal = {1: 1 << 8, 2: max(1 << 10, num_classes), 4: 1 << 23, 8: 1 << 52}[mask.itemsize]
-    nonzero, far = np.count_nonzero(mask), 0
+    smallest_normal = {1: 1 << 8, 2: max(1 << 10, num_classes), 4: 1 << 23, 8: 1 << 23}[mask.itemsize]
+    nonzero, far = int(np.count_nonzero(mask)), 0
     if int(mask.min()) <= -smallest_normal or int(mask.max()) >= smallest_normal:
-        far = np.count_nonzero((mask <= -smallest_normal) | (mask >= smallest_normal))
+        far = int(np.count_nonzero((mask <= -smallest_normal) | (mask >= smallest_normal)))
     is_strange = no_classes_of(mask, num_classes)
-    strange = np.count_nonzero(is_strange)
+    strange = int(np.count_nonzero(is_strange))
     equal = np.count_nonzero((mask[:, 1:] == mask[:, :-1]) & (mask[:, 1:] != 0))
     are_runs = 2 * equal >= nonzero
     are_swapped = are_scattered = False
@@ -82,11 +82,13 @@ def no_classes_of(mask: NDArray[Any], num_classes: int) -> NDArray[np.bool_]:
     return outside | (mask < 0)
 
 
-def are_label_floats(values: NDArray[Any]) -> bool:
-    """Whether floats are labels: whole numbers that data sets have, or marked as none (NaN, infinity, below 0)."""
+def are_label_floats(values: NDArray[Any], num_classes: int) -> bool:
+    """Whether floats are labels: whole numbers, most of them classes; some may be none (NaN, infinity, below 0)."""
     finite = values[np.isfinite(values)]
     finite = finite.astype(np.result_type(finite, np.float32), copy=False)
-    return bool(((np.abs(finite) <= _MOST_LABEL) & (finite == np.rint(finite))).all())
+    classes = np.count_nonzero((finite >= 0) & (finite < num_classes))
+    are_whole = bool(((np.abs(finite) <= _MOST_LABEL) & (finite == np.rint(finite))).all())
+    return are_whole and 2 * classes >= values.size
 
 
 def are_numbers(values: NDArray[Any], *, nan: bool) -> bool:
@@ -167,8 +169,8 @@ def wider_integers(part: NDArray[np.uint8], itemsize: int) -> tuple[int, bool]:
     words = part[: len(part) // 8 * 8].view(np.uint64)
     middle = len(words) // 2
     for seen in (words[middle : middle + _SAMPLES // 8], words):
-        places = np.frombuffer(np.bitwise_or.reduce(seen).tobytes(), np.uint8).reshape(-1, itemsize).any(1)
-        if all(halves.all() for halves in _halves_filled(places)):
+        places = np.frombuffer(np.bitwise_or.reduce(seen).tobytes(), np.uint8).reshape(-1, itemsize).max(1)
+        if all(min(halves) for halves in _halves_filled(places)):
             return 0, False
     if not places.any():
         return 0, False
@@ -192,11 +194,12 @@ def wider_but_for_few(part: NDArray[np.uint8], itemsize: int) -> tuple[int, bool
     return 0, False
 
 
-def _halves_filled(places: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
+def _halves_filled(places: NDArray[np.uint8]) -> Iterator[tuple[bool, bool]]:
     """Of each wider type, whether anything is in the first and in the second half of its bytes."""
     width = 2
     while width <= len(places):
-        yield places.reshape(-1, 2, width // 2).any((0, 2))
+        halves = places.reshape(-1, 2, width // 2)
+        yield bool(halves[:, 0].any()), bool(halves[:, 1].any())
         width *= 2
 
 

@@ -41,16 +41,17 @@ def reading_of(mask: NDArray[Any], num_classes: int, scores: NDArray[Any] | None
     if found.far and mask.itemsize > 1:
         floats = mask.view(f"f{mask.itemsize}")
         # Without a class but 0, -1.0 is as good as a score; with one, nothing else is all whole numbers.
-        if are_label_floats(floats) and (scores is None or (floats > 0).any()):
+        if are_label_floats(floats, num_classes) and (scores is None or (floats > 0).any()):
             return "floats"
+    are_scores = scores is not None and bool(found.far) and are_numbers(scores, nan=False)
     fits: list[Reading] = []
     if (
         found.are_labels
+        and not are_scores  # as halves or floats, labels are next to nothing
         and not wider_but_for_few(_flat_bytes(mask), mask.itemsize)[0]
         and (found.are_runs or not _wider_floats(mask))
     ):
         fits.append("integers")
-    are_scores = scores is not None and found.far and are_numbers(scores, nan=False)
     if scores is not None and are_scores and classes_are_last(scores, num_classes) is False:
         fits.append("scores")
     return fits[0] if len(fits) == 1 else "unclear"
@@ -77,7 +78,7 @@ def suspects_of(mask: NDArray[Any], num_classes: int, scores: NDArray[Any] | Non
         told.append(f"{mask.dtype} labels (--dump-type {mask.dtype})")
     if found.far and itemsize > 1:
         floats = mask.view(f"f{itemsize}")
-        if are_label_floats(floats):
+        if are_label_floats(floats, num_classes):
             told.append(f"{floats.dtype} labels (--dump-type {floats.dtype})")
         elif are_numbers(floats, nan=False):
             low, high = floats[np.isfinite(floats)].min(), floats[np.isfinite(floats)].max()
@@ -103,8 +104,7 @@ def npu_formats(bytes_a_pixel: int, num_classes: int) -> list[str]:
     return [
         f"{kind} in blocks of {block}"
         for kind, block in _BLOCKS
-        for channels in sorted({1, num_classes})
-        if -(-channels // block) * block * np.dtype(kind).itemsize == bytes_a_pixel
+        if bytes_a_pixel in {-(-one // block) * block * np.dtype(kind).itemsize for one in (1, num_classes)}
     ]
 
 

@@ -146,8 +146,8 @@ class DumpRecord:
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(
-                f"{path} is not a record of dumps ({type(error).__name__}: {error}); run pspfast infer again, or remove "
-                "it to have the dumps told by their size and content"
+                f"{path} is not a record of dumps ({type(error).__name__}: {error}); run pspfast infer again, or "
+                "remove it to have the dumps told by their size and content"
             ) from error
         return cls(None if canvas is None else (canvas[0], canvas[1]), outputs)
 

@@ -78,7 +78,8 @@ class DumpReader:
         # Scores of two or four classes have as many bytes: what it is only the whole mask tells.
         needed = range(self._canvas[0]) if value_bytes else rows
         mask = self._read_rows(dump, np.dtype(_INTEGERS[bytes_a_pixel]), needed)
-        if value_bytes and max(-int(mask.min()), int(mask.max())) > MOST_CLASSES:
+        # Pairs of scores begin where halves are no longer denormal.
+        if value_bytes and max(-int(mask.min()), int(mask.max())) > (1023 if value_bytes == 2 else MOST_CLASSES):
             scores = mask.reshape(-1).view(f"f{value_bytes}")
             reading = reading_of(mask, self._num_classes, scores)
             if reading == "scores":
@@ -127,12 +128,12 @@ class DumpReader:
         if dump.path.endswith(".npy") or (dump.tensor is not None and not kind.startswith("float")):
             return mask, kind
         if dump.tensor is not None:
-            return labels_of_floats(dump.path, mask.view(kind), rows), kind
+            return labels_of_floats(dump.path, mask.view(kind), self._num_classes, rows), kind
         part = mask[rows.start : rows.stop]
         reading = reading_of(part, self._num_classes, None)
         if reading == "floats":
             kind = f"float{8 * mask.itemsize}"
-            return labels_of_floats(dump.path, mask.view(kind), rows), kind
+            return labels_of_floats(dump.path, mask.view(kind), self._num_classes, rows), kind
         if reading == "unclear":
             raise _unlike(dump, part, suspects_of(part, self._num_classes, None))
         return mask, kind
@@ -200,7 +201,7 @@ class DumpReader:
             raise UnlikeMaskError(
                 dump.path,
                 f"has the size of {scores.dtype} scores of {self._num_classes} classes, and its bytes are no such "
-                f"numbers: quantized scores? Dump floats or labels (--dump-type scores-{scores.dtype} takes them as such)",
+                f"numbers: quantized scores? Dump floats or labels (--dump-type scores-{scores.dtype} takes them so)",
             )
         is_last = classes_are_last(scores, self._num_classes)
         if is_last is None:
@@ -240,7 +241,7 @@ class DumpReader:
                 raise DumpError(dump.path, f"{self._num_classes} maps of type {kind}; class scores are floats")
             return self._labels(dump.path, array, rows, None)
         if array.dtype.kind == "f":
-            return labels_of_floats(dump.path, array, rows), kind
+            return labels_of_floats(dump.path, array, self._num_classes, rows), kind
         if array.dtype.kind not in "biu":
             raise DumpError(dump.path, f"of type {kind}; labels are integers")
         return array, kind

@@ -135,16 +135,18 @@ def labels_of_scores(path: str, scores: NDArray[Any], rows: range) -> NDArray[np
     return _whole(labels, scores.shape[1:], rows)
 
 
-def labels_of_floats(path: str, values: NDArray[Any], rows: range) -> NDArray[np.int32]:
+def labels_of_floats(path: str, values: NDArray[Any], num_classes: int, rows: range) -> NDArray[np.int32]:
     """Labels that are stored as floats; what is no number or below 0 becomes :data:`NO_CLASS`.
 
     Args:
         path: of the dump, in messages.
         values: ``(H, W)`` floats.
+        num_classes: most values must be below.
         rows: that are needed; the others are 0.
 
     Raises:
-        UnlikeMaskError: some are no labels at all: fractions, or whole numbers that no data set has.
+        UnlikeMaskError: some are no labels at all, fractions or whole numbers that no data set has; or most are no
+            class.
     """
     part = values[rows.start : rows.stop]
     part = part.astype(np.result_type(part, np.float32))  # halves cannot hold the largest label to compare with
@@ -154,6 +156,13 @@ def labels_of_floats(path: str, values: NDArray[Any], rows: range) -> NDArray[np
     if odd.any():
         raise UnlikeMaskError(path, _what_floats_are(part[finite], values.dtype, int(odd.sum())))
     labels = np.where(finite & (part >= 0), part, np.float32(NO_CLASS)).astype(np.int32)
+    classes = np.count_nonzero((labels >= 0) & (labels < num_classes))
+    if 2 * classes < labels.size:
+        raise UnlikeMaskError(
+            path,
+            f"{labels.size - classes:,} of {labels.size:,} {values.dtype} values are no class of {num_classes}: scores "
+            "of one class? Labels are class indices (ArgMax)",
+        )
     return _whole(labels, values.shape, rows)
 
 

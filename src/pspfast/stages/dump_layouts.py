@@ -1,4 +1,4 @@
-"""How the files are named, typed and recorded that inference leaves of a picture, and which outputs it leaves none of."""
+"""How the files that inference leaves of a picture are named, typed and recorded, and which outputs are dumped."""
 
 from __future__ import annotations
 
