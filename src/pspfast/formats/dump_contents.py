@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "Integers", "are_label_floats", "are_numbers", "classes_are_last", "integers_in", "is_nc1hwc0",
+    "Integers", "are_label_floats", "are_numbers", "are_scores", "classes_are_last", "integers_in", "is_nc1hwc0",
     "no_classes_of", "wider_but_for_few", "wider_integers",
 ]  # fmt: skip
 
@@ -54,7 +54,7 @@ class Integers:
     @property
     def are_labels(self) -> bool:
         """Whether they are labels rather than the bits of something else; a few odd ones are let pass."""
-        return self.far <= self.near // 4 and not self.are_swapped and not self.are_scattered
+        return self.far <= self.near and not self.are_swapped and not self.are_scattered
 
 
 def integers_in(mask: NDArray[Any], num_classes: int) -> Integers:
@@ -91,23 +91,43 @@ def are_label_floats(values: NDArray[Any], num_classes: int) -> bool:
     return are_whole and 2 * classes >= values.size
 
 
-def are_numbers(values: NDArray[Any], *, nan: bool) -> bool:
-    """Whether floats that are not 0 are nearly all of a magnitude that scores have; so are none at all.
+def are_numbers(values: NDArray[Any]) -> bool:
+    """Whether floats that are not 0 are nearly all of a usual magnitude; so are none at all."""
+    nonzero, usual, _ = _magnitudes(values, max(_SMALLEST, float(np.finfo(values.dtype).tiny)))
+    return usual >= 0.9 * nonzero
+
+
+def are_scores(values: NDArray[Any], num_classes: int, *, nan: bool) -> bool:
+    """Whether floats can be class scores: most pixels have one of a usual magnitude, if anything but zeros.
+
+    Probabilities of all other classes may be next to nothing, where integers are so throughout.
 
     Args:
         values: floats of any shape.
+        num_classes: scores of a pixel.
         nan: whether NaN will do, which is then told by whoever looks for the largest.
     """
-    seen = plausible = 0
-    smallest = max(_SMALLEST, float(np.finfo(values.dtype).tiny))
+    nonzero, usual, nans = _magnitudes(values, float(np.finfo(values.dtype).tiny))
+    if nan:
+        usual += nans
+    elif 10 * nans > values.size:
+        return False
+    return 2 * usual >= min(nonzero, values.size // num_classes)
+
+
+def _magnitudes(values: NDArray[Any], smallest: float) -> tuple[int, int, int]:
+    """How many of the values that are looked at are not 0, of a usual magnitude or infinite, and NaN; scaled to all."""
+    seen = nonzero = usual = nans = 0
     for piece in _pieces(values.reshape(-1)):
-        magnitudes = np.abs(piece.astype(np.result_type(piece, np.float32)))
+        sizes = np.abs(piece.astype(np.result_type(piece, np.float32)))
         with np.errstate(invalid="ignore"):
-            fine = ((magnitudes >= smallest) & (magnitudes <= _LARGEST)) | np.isinf(magnitudes)
-        fine |= np.isnan(magnitudes) & nan
-        seen += np.count_nonzero(magnitudes)
-        plausible += np.count_nonzero(fine)
-    return plausible >= 0.9 * seen
+            fine = ((sizes >= smallest) & (sizes <= _LARGEST)) | np.isinf(sizes)
+        seen += len(piece)
+        nonzero += int(np.count_nonzero(sizes))
+        usual += int(np.count_nonzero(fine))
+        nans += int(np.count_nonzero(np.isnan(sizes)))
+    share = values.size / seen
+    return int(nonzero * share), int(usual * share), int(nans * share)
 
 
 def classes_are_last(scores: NDArray[Any], num_classes: int) -> bool | None:
@@ -187,8 +207,8 @@ def wider_but_for_few(part: NDArray[np.uint8], itemsize: int) -> tuple[int, bool
         limit = min(_MOST_LABEL, (1 << 4 * wide) - 1)
         for one in (labels, labels.byteswap()):
             filled, small = one != 0, (one > 0) & (one <= limit)
-            count = np.count_nonzero(filled)
-            if count >= _FEW and np.count_nonzero(small) >= 0.95 * count:
+            count, positive = np.count_nonzero(filled), np.count_nonzero(small)
+            if 10 * positive >= count >= _FEW and positive + np.count_nonzero(one == -1) >= 0.95 * count:
                 # Thin lines and single pixels of a mask may lie so by chance; areas do not.
                 return wide, bool(2 * np.count_nonzero(filled[1:] & filled[:-1]) >= count)
     return 0, False

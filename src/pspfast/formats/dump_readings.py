@@ -12,6 +12,7 @@ import numpy as np
 from pspfast.formats.dump_contents import (
     are_label_floats,
     are_numbers,
+    are_scores,
     classes_are_last,
     integers_in,
     is_nc1hwc0,
@@ -40,19 +41,18 @@ def reading_of(mask: NDArray[Any], num_classes: int, scores: NDArray[Any] | None
     found = integers_in(mask, num_classes)
     if found.far and mask.itemsize > 1:
         floats = mask.view(f"f{mask.itemsize}")
-        # Without a class but 0, -1.0 is as good as a score; with one, nothing else is all whole numbers.
-        if are_label_floats(floats, num_classes) and (scores is None or (floats > 0).any()):
-            return "floats"
-    are_scores = scores is not None and bool(found.far) and are_numbers(scores, nan=False)
+        if are_label_floats(floats, num_classes):
+            return "floats"  # nothing else is whole numbers throughout
+    could_be_scores = scores is not None and are_scores(scores, num_classes, nan=False)
     fits: list[Reading] = []
     if (
         found.are_labels
-        and not are_scores  # as halves or floats, labels are next to nothing
+        and not could_be_scores  # as halves or floats, labels are next to nothing
         and not wider_but_for_few(_flat_bytes(mask), mask.itemsize)[0]
         and (found.are_runs or not _wider_floats(mask))
     ):
         fits.append("integers")
-    if scores is not None and are_scores and classes_are_last(scores, num_classes) is False:
+    if scores is not None and could_be_scores and classes_are_last(scores, num_classes) is False:
         fits.append("scores")
     return fits[0] if len(fits) == 1 else "unclear"
 
@@ -80,11 +80,11 @@ def suspects_of(mask: NDArray[Any], num_classes: int, scores: NDArray[Any] | Non
         floats = mask.view(f"f{itemsize}")
         if are_label_floats(floats, num_classes):
             told.append(f"{floats.dtype} labels (--dump-type {floats.dtype})")
-        elif are_numbers(floats, nan=False):
+        elif are_numbers(floats):
             low, high = floats[np.isfinite(floats)].min(), floats[np.isfinite(floats)].max()
             what = "probabilities" if low >= 0 and high <= 1 else "scores"
             told.append(f"{floats.dtype} {what} of one class, from {low:.3g} to {high:.3g}, which are no class indices")
-    if scores is not None and found.far and are_numbers(scores, nan=False):
+    if scores is not None and are_scores(scores, num_classes, nan=False):
         last = classes_are_last(scores, num_classes)
         words = f"{scores.dtype} scores of {num_classes} classes"
         if last is not False:
@@ -128,7 +128,7 @@ def _wider_floats(mask: NDArray[Any]) -> list[str]:
     for kind in ("float32", "float64"):
         if np.dtype(kind).itemsize > mask.itemsize:
             values = data[: len(data) // 8 * 8].view(kind)
-            if np.count_nonzero(values) >= 4 and are_numbers(values, nan=False):
+            if np.count_nonzero(values) >= 4 and are_numbers(values):
                 found.append(kind)
     return found
 

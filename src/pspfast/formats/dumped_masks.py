@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast import _core
-from pspfast.formats.dump_contents import are_numbers, classes_are_last, wider_integers
+from pspfast.formats.dump_contents import are_scores, classes_are_last, wider_integers
 from pspfast.formats.dump_readings import is_npu_format, npu_formats, reading_of, suspects_of
 from pspfast.formats.mask_arrays import (
     MOST_CLASSES,
@@ -197,7 +197,7 @@ class DumpReader:
         if is_npu_format(room, len(room) // pixels, self._num_classes):
             raise UnlikeMaskError(dump.path, _npu_words(npu_formats(len(room) // pixels, self._num_classes)))
         scores = room.view(f"f{value_bytes}")
-        if not are_numbers(scores, nan=True):
+        if not are_scores(scores, self._num_classes, nan=True):
             raise UnlikeMaskError(
                 dump.path,
                 f"has the size of {scores.dtype} scores of {self._num_classes} classes, and its bytes are no such "
