@@ -54,6 +54,7 @@ class Given(Runtime):
         self._next = iter(outputs)
 
     def _run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
+        assert len(batch) == 1
         return [one[None] for one in next(self._next)]
 
     def close(self) -> None:
@@ -68,7 +69,9 @@ def inferred(
 ) -> InferSummary:
     (folder / "bins").mkdir(exist_ok=True)
     for name in NAMES[: len(outputs)]:
-        np.zeros((3, *canvas), np.float32).tofile(folder / "bins" / f"{name}.bin")
+        path = folder / "bins" / f"{name}.bin"
+        if not path.exists() or path.stat().st_size != 12 * canvas[0] * canvas[1]:
+            np.zeros((3, *canvas), np.float32).tofile(path)
     (folder / "m.onnx").write_bytes(b"some model")
     runtime: Callable[[int], Runtime] = lambda _: Given(canvas, outputs, is_open=is_open)  # noqa: E731
     options = {"workers": 1, "resume": False, "folder_name": "dumps", **options}
@@ -133,7 +136,7 @@ def test_read_as_what_it_is_or_refused(tmp_path_factory: pytest.TempPathFactory,
         assert not (folder / "dumps").exists() or not list((folder / "dumps").iterdir())
         return
     if summary.stopped:
-        assert "for a picture; expected labels" in summary.stopped
+        assert "for a picture; expected labels" in summary.stopped or "int32 cannot hold" in summary.stopped
         assert not list((folder / "dumps").glob("*.bin"))
         return
     masks = [one.reshape(shape) for one in arrays]
@@ -206,7 +209,7 @@ def test_a_dump_that_is_not_what_was_recorded(tmp_path: Path) -> None:
     assert f"{RECORD} says it is that" in found.faults[0]
     with pytest.raises(ValueError, match=rf"{RECORD} says 6x10 \(height x width\), not 500x500"):
         scored(tmp_path, (6, 10), 3, size=(500, 500))
-    with pytest.raises(ValueError, match=r"says what a_1\.bin is .*; --dump-type is for dumps without a record"):
+    with pytest.raises(ValueError, match=r"says what a_1\.bin is .*--dump-type is for dumps without one"):
         scored(tmp_path, (6, 10), 3, dump_type="int64")
 
 

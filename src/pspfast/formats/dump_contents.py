@@ -78,8 +78,7 @@ def integers_in(mask: NDArray[Any], num_classes: int) -> Integers:
 
 def no_classes_of(mask: NDArray[Any], num_classes: int) -> NDArray[np.bool_]:
     """Which integers are no class."""
-    outside = mask >= num_classes if num_classes <= np.iinfo(mask.dtype).max else np.zeros(mask.shape, bool)
-    return outside | (mask < 0)
+    return (mask < 0) | (mask >= num_classes)
 
 
 def are_label_floats(values: NDArray[Any], num_classes: int) -> bool:
@@ -205,12 +204,14 @@ def wider_but_for_few(part: NDArray[np.uint8], itemsize: int) -> tuple[int, bool
             continue
         labels = aligned.view(f"i{wide}")
         limit = min(_MOST_LABEL, (1 << 4 * wide) - 1)
-        for one in (labels, labels.byteswap()):
-            filled, small = one != 0, (one > 0) & (one <= limit)
+        for one, most in ((labels, limit), (labels.byteswap(), 255)):
+            filled, small = one != 0, (one > 0) & (one <= most)
             count, positive = np.count_nonzero(filled), np.count_nonzero(small)
             if 10 * positive >= count >= _FEW and positive + np.count_nonzero(one == -1) >= 0.95 * count:
                 # Thin lines and single pixels of a mask may lie so by chance; areas do not.
-                return wide, bool(2 * np.count_nonzero(filled[1:] & filled[:-1]) >= count)
+                is_certain = bool(2 * np.count_nonzero(filled[1:] & filled[:-1]) >= count)
+                if is_certain or 100 * count >= len(one):
+                    return wide, is_certain
     return 0, False
 
 

@@ -65,16 +65,16 @@ def suspects_of(mask: NDArray[Any], num_classes: int, scores: NDArray[Any] | Non
     """
     found, itemsize = integers_in(mask, num_classes), mask.itemsize
     told = []
-    if found.are_swapped:
+    wide, is_certain = wider_but_for_few(_flat_bytes(mask), itemsize)
+    if found.are_swapped and not wide:
         told.append(f"int{8 * itemsize} labels in the other byte order")
-    wide, _ = wider_but_for_few(_flat_bytes(mask), itemsize)
     if wide:
         told.append(f"int{8 * wide} labels of {_share(wide // itemsize)} the pixels")
     told += [
         f"{kind} of {_share(np.dtype(kind).itemsize // itemsize)} the pixels"
         for kind in ([] if found.are_runs else _wider_floats(mask))
     ]
-    if found.are_labels and not found.are_swapped:
+    if found.are_labels and not is_certain:
         told.append(f"{mask.dtype} labels (--dump-type {mask.dtype})")
     if found.far and itemsize > 1:
         floats = mask.view(f"f{itemsize}")

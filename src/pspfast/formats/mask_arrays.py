@@ -76,14 +76,15 @@ def output_fault(
         >>> output_fault("int64", (1, 32, 48), (64, 96))
         'int64 (1, 32, 48) for a picture; expected labels (64, 96) or class scores (classes, 64, 96)'
     """
-    sides = list(shape)
-    while len(sides) > 2 and sides[0] == 1:
-        del sides[0]
     is_float = dtype.startswith("float")
     is_number = is_float or dtype.startswith(("int", "uint", "bool"))
-    axes = scores_axis(sides, canvas, num_classes)
-    if is_number and (_could_be(sides, canvas) or (is_float and 0 in axes)):
-        return ""
+    axes: tuple[int, ...] = ()
+    for ones in range(max(len(shape) - 1, 1)):
+        if all(side in (1, None) for side in shape[:ones]):
+            sides = shape[ones:]
+            axes = axes or scores_axis(sides, canvas, num_classes)
+            if is_number and (_could_be(sides, canvas) or (is_float and 0 in axes)):
+                return ""
     classes = "classes" if num_classes is None else str(num_classes)
     scores = "class scores" if num_classes is None else f"scores of {num_classes} classes"
     hint = ""

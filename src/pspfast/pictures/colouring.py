@@ -27,7 +27,8 @@ def coloured(labels: NDArray[Any], palette: bytes) -> NDArray[np.uint8]:
         [[[0, 0, 0], [128, 0, 0]]]
     """
     table = np.frombuffer(palette, np.uint8).reshape(_COLOURS, 3)
-    painted: NDArray[np.uint8] = table[np.where(labels == _WIDE_VOID, _VOID, labels % _COLOURS)]
+    places = labels.astype(np.intp, copy=False)  # bytes cannot be divided by 256
+    painted: NDArray[np.uint8] = table[np.where(places == _WIDE_VOID, _VOID, places % _COLOURS)]
     return painted
 
 

@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     from pspfast.pictures.geometry import CropRule, Letterbox
     from pspfast.system.terminal import Progress
 
-__all__ = ["Outcome", "Rules", "Tally", "check_total", "digest", "no_classes", "save_mask", "size_fault", "void_of"]
+__all__ = [
+    "Outcome",
+    "Rules",
+    "Tally",
+    "check_total",
+    "digest",
+    "no_classes",
+    "save_mask",
+    "size_fault",
+    "void_of",
+    "with_void",
+]
 
 _MOST_8_BIT_CLASSES = 256
 _COMMON_LABELS = 256
@@ -172,6 +183,17 @@ def void_of(num_classes: int) -> int:
     return 255 if num_classes <= _MOST_8_BIT_CLASSES else 65_535
 
 
+def with_void(mask: NDArray[Any], num_classes: int) -> NDArray[Any]:
+    """A mask in which whatever is no class is :func:`void_of`, in a type that can hold it.
+
+    Example:
+        >>> with_void(np.array([[0, 2, 7]], np.uint8), 3).tolist(), with_void(np.array([[0, -1]], np.int8), 300).tolist()
+        ([[0, 2, 255]], [[0, 65535]])
+    """
+    void = np.uint8(255) if num_classes <= _MOST_8_BIT_CLASSES else np.uint16(void_of(num_classes))
+    return np.where(no_classes(mask, num_classes), void, mask)
+
+
 def save_mask(
     path: str,
     mask: NDArray[Any],
@@ -197,7 +219,7 @@ def save_mask(
     """
     from PIL import Image
 
-    classes = unpad(np.where(no_classes(mask, num_classes), void_of(num_classes), mask), geometry, rule=rule)
+    classes = unpad(with_void(mask, num_classes), geometry, rule=rule)
     file = io.BytesIO()
     if num_classes > _MOST_8_BIT_CLASSES:
         Image.fromarray(classes.astype(np.uint16)).save(file, "PNG")

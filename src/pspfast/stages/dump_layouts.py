@@ -39,13 +39,14 @@ def dump_names(layout: Layout, outputs: int) -> list[str]:
     return [f"_{first + number}.bin" for number in range(outputs)]
 
 
-def check_outputs(model: str, outputs: Sequence[TensorSpec], canvas: tuple[int, int] | None) -> None:
+def check_outputs(model: str, outputs: Sequence[TensorSpec], canvas: tuple[int, int] | None, batch: int) -> None:
     """Refuse a model none of whose outputs can be masks of its canvas, as ``pspfast run`` does, before it is run.
 
     Args:
         model: in messages.
         outputs: as the model says; sides that it leaves open may be anything.
         canvas: ``(H, W)`` of its pictures; ``None`` where these are none, and anything goes.
+        batch: pictures at once.
 
     Raises:
         ValueError: there is none.
@@ -55,7 +56,8 @@ def check_outputs(model: str, outputs: Sequence[TensorSpec], canvas: tuple[int, 
     faults = []
     for one in outputs:
         # The pictures are the first dimension, or the second one behind a 1.
-        shapes = [one.shape[1:], *([one.shape[2:]] if one.shape[:1] == (1,) else [])]
+        is_second = one.shape[:1] in ((1,), (None,)) and one.shape[1:2] in ((batch,), (None,))
+        shapes = [one.shape[1:], *([one.shape[2:]] if is_second else [])]
         found = [output_fault(one.dtype, shape, canvas) for shape in shapes]
         if not all(found):
             return

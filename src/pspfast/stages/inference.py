@@ -196,7 +196,7 @@ def infer_with(
         runtimes = open_on(opened, model, options.runtime, options.devices, options.threads, **of_device)
         size = batch_of(runtimes[0], options.batch)
         feed = find_feed(source, runtimes[0].input)
-        check_outputs(os.fspath(model), runtimes[0].outputs, feed.canvas)
+        check_outputs(os.fspath(model), runtimes[0].outputs, feed.canvas, size)
         names = dump_names(options.layout, len(runtimes[0].outputs))
         folder = folder_for_output(
             os.path.join(output, options.folder_name or f"dumpOutput_device{options.devices[0]}")

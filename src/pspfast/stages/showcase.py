@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast.pictures.kernels import unpad
-from pspfast.stages.counting import no_classes, void_of
+from pspfast.stages.counting import with_void
 from pspfast.system.files import write_whole
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ class Showcase:
         Raises:
             OutputError: it cannot be written.
         """
-        void = void_of(self._num_classes)
-        classes = unpad(np.where(no_classes(mask, self._num_classes), void, mask), geometry, rule=rule)
+        classes = unpad(with_void(mask, self._num_classes), geometry, rule=rule)
         os.makedirs(self._folder, exist_ok=True)
         self._write_labels(self._path(name, "prediction.png"), classes)
 
