@@ -18,6 +18,8 @@ from pspfast.stages.postprocessing import postprocess
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pspfast.formats.dump_record import DumpType
+
 CANVAS = (64, 96)
 ROWS = range(8, 50)
 
@@ -25,7 +27,8 @@ ROWS = range(8, 50)
 def mask_of(classes: int, canvas: tuple[int, int] = CANVAS) -> NDArray[np.int64]:
     """Areas, as a network paints them, of every class."""
     y, x = np.mgrid[: canvas[0], : canvas[1]]
-    return ((x // (canvas[1] // 6) + 2 * (y // (canvas[0] // 5))) % classes).astype(np.int64)
+    mask: NDArray[np.int64] = ((x // (canvas[1] // 6) + 2 * (y // (canvas[0] // 5))) % classes).astype(np.int64)
+    return mask
 
 
 def scores_of(mask: NDArray[np.int64], classes: int, kind: str, noise: float = 0.0) -> NDArray[Any]:
@@ -249,7 +252,7 @@ def test_the_option_settles_it(dump_type: Any, classes: int, tmp_path: Path) -> 
     options = folder_of(tmp_path, array, classes)
     found = postprocess(tmp_path / "dumps", dump_type=dump_type, **options)
     assert (found.faults, found.result.summary()["mIoU"]) == ((), 1.0)
-    wrong = "int16" if kind != "int16" else "int32"
+    wrong: DumpType = "int16" if kind != "int16" else "int32"
     if array.itemsize * array.size != mask.size * np.dtype(wrong).itemsize:
         found = postprocess(tmp_path / "dumps", dump_type=wrong, **options)
         assert f"--dump-type {wrong} says it is that" in found.faults[0]

@@ -95,7 +95,8 @@ def wanted(masks: list[NDArray[Any]], canvas: tuple[int, int], classes: int) -> 
     matrix = ConfusionMatrix(classes)
     for mask, target in zip(masks, targets(canvas, classes, len(masks)), strict=True):
         matrix.update(mask.astype(np.int64), target)
-    return matrix.areas().intersection.tolist()
+    found: list[int] = matrix.areas().intersection.tolist()
+    return found
 
 
 @given(st.data())

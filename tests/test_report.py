@@ -21,6 +21,7 @@ from pspfast.accuracy.comparison import Side, compare
 from pspfast.datasets import VOC, palette
 from pspfast.formats.ledger import Entry, Ledger, Subject, write_ledger
 from pspfast.metrics.class_pairs import Pairs
+from pspfast.report import charts
 from pspfast.report.examples import difference, make_cards
 from pspfast.report.page import render, write_report
 from pspfast.report.saved import Record, SavedRun, read_runs

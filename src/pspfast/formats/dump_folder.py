@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pspfast.formats.dump_record import RECORD, DumpRecord, DumpRecorder
 from pspfast.system.files import OutputError, remove, remove_leftovers, write_all
 from pspfast.system.locks import FolderBusyError, open_locked
+from pspfast.system.output_conflicts import check_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +35,7 @@ class DumpFolder:
         folder: exists.
         follows_from: what every output follows from; plain values.
         resume: whether outputs of earlier runs may be kept.
+        names: of the files that are going to be written; in a folder without a journal, none of them may be there.
 
     Attributes:
         removed: how many files of another model, or without ``resume``, were there.
@@ -42,9 +44,14 @@ class DumpFolder:
     Raises:
         FolderBusyError: another run is writing there.
         OutputError: the journal cannot be read, written or locked, or an old file not removed.
+        ValueError: one of the ``names`` is there, and of nobody knows whom.
     """
 
-    def __init__(self, folder: Path, follows_from: dict[str, Any], *, resume: bool) -> None:
+    MARKS = (_JOURNAL,)
+    """This is in every folder that inference has written into."""
+
+    def __init__(self, folder: Path, follows_from: dict[str, Any], *, resume: bool, names: Iterable[str] = ()) -> None:
+        check_folder(folder, self.MARKS, (*names, RECORD))
         self.folder = folder
         self._path = str(folder / _JOURNAL)
         self._records: dict[str, dict[str, Any]] = {}

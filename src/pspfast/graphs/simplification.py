@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from typing import TYPE_CHECKING, Any
 
-from pspfast.graphs import model_files
-from pspfast.system.captured_output import captured
+from pspfast.graphs import model_files, native
+from pspfast.graphs.inference import inferred_outputs
+from pspfast.graphs.picture_inputs import example_shape, has_batch, text_of_shape
+from pspfast.graphs.soundness import check_sound
 from pspfast.system.libraries import need
 
 if TYPE_CHECKING:
@@ -27,8 +31,8 @@ def simplify(model: Any, shapes: Mapping[str, Sequence[int]] | None = None, *, c
 
     Raises:
         ValueError: ``shapes`` names no input, or contradicts a dimension that the graph was made for.
-        GraphError: the outcome is no valid graph.
-        RuntimeError: onnxsim failed, or the simplified model computes something else.
+        GraphError: the model holds what no graph may hold, or the outcome is no valid graph.
+        RuntimeError: onnxsim failed or died, or the simplified model computes something else.
         MissingExtra: onnx or onnxsim is not installed.
 
     Example:
@@ -42,7 +46,8 @@ def simplify(model: Any, shapes: Mapping[str, Sequence[int]] | None = None, *, c
         >>> [node.op_type for node in simple.graph.node], model_files.shape_of(simple.graph.output[0])
         (['Relu'], (2, 3))
     """
-    onnx, onnxsim = need("onnx"), need("onnxsim")
+    onnx = need("onnx")
+    check_sound(model)
     named = {value.name: model_files.shape_of(value) for value in model_files.inputs(model)}
     shapes = {name: list(shape) for name, shape in (shapes or {}).items()}
     for name, shape in shapes.items():
@@ -50,19 +55,16 @@ def simplify(model: Any, shapes: Mapping[str, Sequence[int]] | None = None, *, c
             raise ValueError(f"the model has no input {name!r}; it has {', '.join(named)}")
         _check_rank(name, shape, named[name])
     tried = {
-        name: [dim if isinstance(dim, int) and dim > 0 else 1 for dim in shapes.get(name, shape or ())]
+        name: [dim if isinstance(dim, int) else 1 for dim in shapes.get(name, shape or ())]
         for name, shape in named.items()
     }
     given = onnx.ModelProto()
     given.CopyFrom(model)
+    model_files.open_dimensions(given)
     model_files.sort_nodes(given)  # conversions to half precision leave them in disorder
     _fix_inputs(given, shapes)
     _declare_outputs(given)
-    with captured("onnxsim"):
-        try:
-            simple, is_same = onnxsim.simplify(given, check_n=int(compare), test_input_shapes=tried)
-        except Exception as error:  # its C++ raises what it likes
-            raise RuntimeError(f"onnxsim failed: {error}") from error
+    simple, is_same = _simplified(given, tried, compare=compare)
     if not is_same:
         raise RuntimeError("onnxsim made a model that computes something else; use the model as it is")
     _declare_outputs(simple)  # of what onnxsim has made constant, more follows
@@ -72,20 +74,41 @@ def simplify(model: Any, shapes: Mapping[str, Sequence[int]] | None = None, *, c
     return simple
 
 
+def _simplified(model: Any, shapes: Mapping[str, Sequence[int]], *, compare: bool) -> tuple[Any, bool]:
+    """What onnxsim makes of a model, and whether that is the same; by files where messages are too small,
+    which leaves the model without its large constants.
+    """
+    onnx = need("onnx")
+    if not model_files.is_too_large(model):
+        data, is_same = native.simplify(model.SerializeToString(), None, shapes, compare=compare)
+        return onnx.ModelProto.FromString(data), is_same
+    with tempfile.TemporaryDirectory(prefix="pspfast-") as scratch:
+        before, after = (os.path.join(scratch, name) for name in ("before.onnx", "after.onnx"))
+        model_files.put_data_beside(model, before)
+        _, is_same = native.simplify(before, after, shapes, compare=compare)
+        return model_files.load(after), is_same
+
+
 def fixed_shapes(model: Any, batch: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of a model's inputs with ``batch`` pictures.
+    """Shapes of a model's inputs with ``batch`` pictures; inputs that are not for each picture keep theirs.
 
     Raises:
-        ValueError: it was made for another batch, or has other dimensions that are not fixed.
+        ValueError: it has no dimension for a batch, or others that are not fixed.
     """
+    declared = {value.name: model_files.shape_of(value) for value in model_files.inputs(model)}
+    batched = has_batch(declared)
+    if not batched and batch != 1:
+        described = "; ".join(f"{name} is {text_of_shape(shape)}" for name, shape in declared.items())
+        raise ValueError(f"the model takes one picture and has no dimension for a batch of {batch}: {described}")
     shapes = {}
-    for value in model_files.inputs(model):
-        shape = model_files.shape_of(value)
-        if not shape or not all(isinstance(dim, int) for dim in shape[1:]):
+    for name, shape in declared.items():
+        wanted = (batch, *shape[1:]) if shape and name in batched else shape
+        if not wanted or not all(isinstance(dim, int) for dim in wanted):
             raise ValueError(
-                f"input {value.name!r} is {shape}; give the whole shape, e.g. {value.name}:{batch},3,500,500"
+                f"input {name!r} is {text_of_shape(shape)}; give the whole shape, e.g. "
+                f"{example_shape(name, shape, batch)}"
             )
-        shapes[value.name] = (batch, *(int(dim) for dim in shape[1:] if isinstance(dim, int)))
+        shapes[name] = tuple(int(dim) for dim in wanted if isinstance(dim, int))
     return shapes
 
 
@@ -102,9 +125,7 @@ def _check_rank(name: str, shape: Sequence[int], declared: tuple[model_files.Dim
         return
     if len(shape) != len(declared):
         raise ValueError(f"input {name!r} has {len(declared)} dimensions, {list(declared)}, got {list(shape)}")
-    wrong = [
-        (old, new) for old, new in zip(declared, shape, strict=True) if isinstance(old, int) and old not in (new, 0)
-    ]
+    wrong = [(old, new) for old, new in zip(declared, shape, strict=True) if isinstance(old, int) and old != new]
     if wrong:
         raise ValueError(
             f"input {name!r} was made for {list(declared)} and cannot become {list(shape)}: constants "
@@ -128,7 +149,7 @@ def _remove_notes(model: Any) -> None:
 
 def _declare_outputs(model: Any) -> None:
     """Have outputs declared as they follow from the inputs, where they were for any batch."""
-    for value, found in zip(model.graph.output, model_files.inferred_outputs(model), strict=True):
+    for value, found in zip(model.graph.output, inferred_outputs(model), strict=True):
         shape = model_files.shape_of(found)
         declared = model_files.shape_of(value) or ()
         if shape and all(isinstance(dim, int) for dim in shape) and not all(isinstance(dim, int) for dim in declared):

@@ -85,15 +85,17 @@ class BoundaryIoU:
             TypeError: not arrays of integers (class scores need an argmax first).
             ValueError: shapes or lengths that differ, or that are not of pictures; nothing of this batch is counted.
         """
+        pixels = np.zeros((3, self.num_classes), np.int64)
         for pred, label in inputs.pairs(preds, target):
             if label.ndim not in (2, 3):
                 raise ValueError(f"pictures must be (H, W) or (N, H, W), got {label.shape}")
+            inputs.refuse_one_hot(pred, label, self.num_classes)
             if label.size == 0:
                 continue
             batch = (pred, label) if label.ndim == 3 else (pred[None], label[None])
-            pixels = sum(self._count(*picture) for picture in zip(*batch, strict=True))
-            with self._lock:
-                self._pixels += pixels
+            pixels += sum(self._count(*picture) for picture in zip(*batch, strict=True))
+        with self._lock:
+            self._pixels += pixels
 
     def merge(self, *others: BoundaryIoU) -> None:
         """Add the counts of others.

@@ -7,7 +7,16 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pspfast.datasets import VOC, find_labels, find_picture, label_folder_beside, labels_in, no_labels, read_split
+from pspfast.datasets import (
+    VOC,
+    find_labels,
+    find_picture,
+    label_folder_beside,
+    labels_in,
+    labels_of_another_suffix,
+    no_labels,
+)
+from pspfast.datasets.names import names_of_split
 from pspfast.formats.bins import MANIFEST, Manifest
 from pspfast.formats.dump_record import RECORD, DumpRecord, tensor_of_type
 from pspfast.formats.dumps import Dump, find_dumps
@@ -145,8 +154,17 @@ def pair(sources: Sources) -> Pairing:
             pictures.append(Pictured(key, dumps.found[key], labels, sizes.geometry(key, name)))
         except (_LackError, PictureError) as error:
             missing.append((key, str(error)))
+    _check_suffix(label_folder, pictures, list(ids.values()), sources.data_set)
     asked_by = sources.split or ("the manifest" if manifest is not None and not sources.whole else label_folder)
     return Pairing(canvas, tuple(pictures), tuple(missing), tuple(repeated), dumps.strays, asked_by, unasked)
+
+
+def _check_suffix(folder: str, pictures: Sequence[Pictured], names: Sequence[str], data_set: DataSet) -> None:
+    """Refuse a folder that has no labels of any picture by the names looked for, and has them by others."""
+    if pictures and not any(os.path.exists(one.labels) for one in pictures):
+        said = labels_of_another_suffix(folder, names, data_set)
+        if said is not None:
+            raise ValueError(said)
 
 
 def _manifest(sources: Sources) -> Manifest | None:
@@ -213,12 +231,9 @@ def _ids(
     sources: Sources, manifest: Manifest | None, label_folder: str, repeated: list[tuple[str, str]]
 ) -> Sequence[str]:
     if sources.split is not None:
-        split = read_split(sources.split)
-        repeated += [
-            (name, f"{sources.split}, line {line}: {name!r} is named again (first on line {first}), used once")
-            for name, line, first in split.repeated
-        ]
-        return [sources.data_set.id_of(name) for name in split.ids]
+        ids, again = names_of_split(sources.split)
+        repeated += [(one.name, one.reason) for one in again]
+        return [sources.data_set.id_of(name) for name in ids]
     if manifest is not None and not sources.whole:
         named = [name for record in manifest.bins for name in record.names]
         # An id that is named twice failed as well, the second time.

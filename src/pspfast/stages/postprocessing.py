@@ -17,11 +17,22 @@ from pspfast.metrics.class_pairs import Pairs
 from pspfast.pictures.geometry import Letterbox
 from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import MAX_PIXELS, PictureError
-from pspfast.stages.counting import Outcome, Rules, Tally, check_total, digest, no_classes, save_mask, size_fault
+from pspfast.stages.counting import (
+    Outcome,
+    Rules,
+    Tally,
+    check_total,
+    digest,
+    is_own_mask,
+    no_classes,
+    save_mask,
+    size_fault,
+)
 from pspfast.stages.matching import Pairing, Pictured, Sources, pair
 from pspfast.system import threads
-from pspfast.system.files import OutputError, folder_for_output
+from pspfast.system.files import OutputError, folder_for_output, remove_leftovers
 from pspfast.system.machine import peak_memory
+from pspfast.system.output_conflicts import check_folder
 from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
@@ -220,8 +231,9 @@ def postprocess(
 
     Raises:
         OSError: a folder or file that was named cannot be read or written.
-        ValueError: options that contradict each other, no dumps, or no labels; or none of the dumps is a mask of the
-            canvas, or can be told from something else.
+        ValueError: options that contradict each other, no dumps, no labels, or pictures in ``masks`` that postprocess
+            did not write and would replace; or none of the dumps is a mask of the canvas that can be told from
+            something else.
 
     Example:
         >>> from pathlib import Path
@@ -353,10 +365,13 @@ def postprocess_with(dump_folder: str | os.PathLike[str], options: PostprocessOp
 
 
 def _mask_folder(folder: str | os.PathLike[str], pairing: Pairing, image_folder: str | os.PathLike[str] | None) -> str:
-    path = str(folder_for_output(folder))
+    made = folder_for_output(folder)
     inputs = {os.path.dirname(picture.labels) for picture in pairing.pictures}
     if image_folder is not None:
         inputs.add(os.fspath(image_folder))
-    if any(os.path.samefile(path, one) for one in inputs if os.path.exists(one)):
-        raise ValueError(f"{path} has the labels or pictures, which masks would replace; choose another folder")
-    return path
+    if any(os.path.samefile(made, one) for one in inputs if os.path.exists(one)):
+        raise ValueError(f"{made} has the labels or pictures, which masks would replace; choose another folder")
+    names = [f"{picture.name}.png" for picture in pairing.pictures]
+    check_folder(made, (), names, is_own=is_own_mask)
+    remove_leftovers(made, shared=True)
+    return str(made)
