@@ -213,7 +213,8 @@ class BoundaryIoU:
 def _classes(values: NDArray[Any], no_class: int) -> NDArray[Any]:
     """The same classes in one or two bytes, and ``no_class`` for all that are none; a copy."""
     small = np.uint8 if no_class <= 255 else np.uint16
-    classes: NDArray[Any] = np.where((values >= 0) & (values < no_class), values, no_class).astype(small)
+    classes: NDArray[Any] = np.full(values.shape, no_class, small)
+    np.copyto(classes, values, where=(values >= 0) & (values < no_class), casting="unsafe")
     return classes
 
 

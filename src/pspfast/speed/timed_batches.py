@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pspfast.datasets import find_labels
+from pspfast.formats.dump_record import DumpRecorder, Tensor
 from pspfast.formats.dumped_masks import DumpError, DumpReader
 from pspfast.formats.dumps import Dump
 from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import PictureError
 from pspfast.speed.clocks import Times
 from pspfast.speed.output_values import values_of
-from pspfast.stages.dump_layouts import dump_names, write_dumps
+from pspfast.stages.dump_layouts import describe_dumps, dump_names, write_dumps
 from pspfast.stages.feeding import FeedError
 from pspfast.stages.inference import PictureFailure
 from pspfast.system.files import folder_for_output, stem
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pspfast.datasets import DataSet
     from pspfast.metrics.confusion import ConfusionMatrix
     from pspfast.pictures.geometry import Letterbox
-    from pspfast.runtimes.runtime import Runtime
+    from pspfast.runtimes.runtime import Runtime, TensorSpec
     from pspfast.speed.clocks import TimedSource
     from pspfast.speed.output_values import OutputValues
     from pspfast.stages.counting import Rules
@@ -61,11 +62,15 @@ class OutputHandling:
     Attributes:
         dump: folder for them; ``None`` if they are not written.
         endings: of their files' names.
+        outputs: of the model.
+        recorder: of what the dumps hold; ``None`` if they are not written.
         scoring: what they are scored against; ``None`` if they are not.
     """
 
     dump: Path | None
     endings: tuple[str, ...]
+    outputs: tuple[TensorSpec, ...]
+    recorder: DumpRecorder | None
     scoring: Scoring | None
 
     @classmethod
@@ -78,7 +83,9 @@ class OutputHandling:
             OSError: it cannot be made.
         """
         folder = None if dump is None else folder_for_output(dump)
-        return cls(folder, tuple(dump_names("benchmark", len(runtime.outputs))), scoring)
+        recorder = None if folder is None else DumpRecorder(folder)
+        endings = tuple(dump_names("benchmark", len(runtime.outputs)))
+        return cls(folder, endings, runtime.outputs, recorder, scoring)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +151,12 @@ class BatchWorker:
         return MeasuredBatch(times, len(ready), tuple(failures))
 
     def _post(self, name: str, geometry: Letterbox | None, outputs: list[NDArray[Any]]) -> None:
-        if self._handling.dump is not None:
-            write_dumps(self._handling.dump, stem(name), self._handling.endings, outputs, "benchmark")
-        scoring = self._handling.scoring
+        handling = self._handling
+        if handling.dump is not None and handling.recorder is not None:
+            canvas = None if geometry is None else geometry.canvas
+            describe_dumps(handling.recorder, canvas, handling.outputs, handling.endings, outputs, "benchmark")
+            write_dumps(handling.dump, stem(name), handling.endings, outputs, "benchmark")
+        scoring = handling.scoring
         if scoring is None or self._matrix is None or self._masks is None or geometry is None:
             return
         path = find_labels(scoring.labels, name, scoring.data_set)
@@ -156,6 +166,8 @@ class BatchWorker:
         (top, _), (height, _) = geometry.crop()
         rows, output = range(top, top + height), outputs[scoring.output.index]
         mask, kind = self._masks.take(name, output, rows)
-        if output.dtype.kind == "f" and kind.startswith("int"):  # labels stored as floats
-            mask, _ = self._masks.as_floats(Dump(name, None), rows, mask) or (mask, kind)
+        if kind.startswith("float"):  # labels stored as floats
+            mask, _ = self._masks.settle(
+                Dump(name, None, tensor=Tensor(kind, output.shape, "the model")), rows, mask, kind
+            )
         self._matrix.update_letterboxed(mask, labels, geometry)

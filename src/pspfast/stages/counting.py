@@ -109,12 +109,14 @@ class Outcome:
         kind: what its mask was, in words.
         failure: why it could not be.
         kept: whether the entry was in the ledger before.
+        is_unlike: whether it could not be because its dump is no mask, or could be several things.
     """
 
     entry: Entry | None
     kind: str
     failure: str
     kept: bool = False
+    is_unlike: bool = False
 
 
 def size_fault(path: str, labels: NDArray[Any], geometry: Letterbox) -> str:

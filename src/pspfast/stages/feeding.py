@@ -50,6 +50,7 @@ class Feed:
         failures: ``(name, reason)`` of those that cannot be used.
         dtype: of the bins.
         shape: of one picture.
+        canvas: ``(H, W)`` of one picture; ``None`` where the model takes something else.
         parameters: what decides the bins' bytes, by their manifest; ``None`` without one.
     """
 
@@ -59,6 +60,7 @@ class Feed:
     dtype: str
     shape: tuple[int, ...]
     parameters: dict[str, Any] | None = None
+    canvas: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,9 @@ def find_feed(source: str | os.PathLike[str], taken: TensorSpec, layout: BinLayo
                 owner[name] = one.path
                 pictures.append(BinSlot(name, one.path, slot, size, modified))
     parameters = None if manifest is None else manifest.parameters
-    return Feed(path, tuple(pictures), tuple(failures), dtype, shape, parameters)
+    at = 0 if is_channels_last(shape, taken.dtype) else 1
+    sides = (shape[at], shape[at + 1]) if len(shape) == 3 else None
+    return Feed(path, tuple(pictures), tuple(failures), dtype, shape, parameters, sides)
 
 
 class FeedReader:

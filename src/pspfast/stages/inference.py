@@ -18,7 +18,7 @@ from pspfast.runtimes.model_facts import metadata_of
 from pspfast.runtimes.runtime import RuntimeFault
 from pspfast.stages.ais_bench_summary import write_summary
 from pspfast.stages.device_runtimes import batch_of, open_on, workers_for
-from pspfast.stages.dump_layouts import LAYOUTS, Layout, dump_names, write_dumps
+from pspfast.stages.dump_layouts import LAYOUTS, Layout, check_outputs, describe_dumps, dump_names, write_dumps
 from pspfast.stages.feeding import FeedError, FeedReader, find_feed
 from pspfast.stages.model_input import check_bins
 from pspfast.system import threads
@@ -161,8 +161,8 @@ def infer(
 
     Raises:
         OSError: something cannot be read, or the output folder not be made.
-        ValueError: options or bins that do not go with the model, or outputs in the folder that infer did not write and
-            would replace; nothing was run then.
+        ValueError: options or bins that do not go with the model, outputs that are no masks, or outputs in the folder
+            that infer did not write and would replace; nothing was run then.
         RuntimeFault: a device or model that cannot be used. While pictures are run, it is ``stopped`` that says so.
         MissingExtra: the runtime is not installed.
         FolderBusyError: another run is writing there.
@@ -204,6 +204,7 @@ def infer_with(
         size = batch_of(runtimes[0], options.batch)
         feed = find_feed(source, runtimes[0].input, options.bin_layout)
         check_bins(str(model), metadata_of(runtimes[0], str(model)), feed.source, feed.parameters)
+        check_outputs(os.fspath(model), runtimes[0].outputs, feed.canvas, size)
         names = dump_names(options.layout, len(runtimes[0].outputs))
         folder = folder_for_output(
             os.path.join(output, options.folder_name or f"dumpOutput_device{options.devices[0]}")
@@ -212,10 +213,11 @@ def infer_with(
             raise ValueError(f"{folder} has the bins, which are read; choose another folder")
         told = runtimes[0].describe()
         follows_from = {
-            "journal": 1,
+            "journal": 2,
             "pspfast": pspfast.__version__,
             "model": sha256,
             "layout": options.layout,
+            "input": [feed.dtype, *feed.shape],
             **{key: told.get(key) for key in ("runtime", "version", "provider")},
         }
         written = [f"{picture.name}{ending}" for picture in feed.pictures for ending in names]
@@ -289,7 +291,7 @@ class _BatchWorker:
         size: int,
         layout: Layout,
     ) -> None:
-        taken = runtime.input
+        taken, self._outputs, self._canvas = runtime.input, runtime.outputs, feed.canvas
         self._reader, self._free, self._dumps = FeedReader(feed, taken.dtype), free, dumps
         self._endings, self._layout = endings, layout
         self._batch: NDArray[Any] = np.empty((size, *feed.shape), taken.dtype)
@@ -315,6 +317,8 @@ class _BatchWorker:
             self._free.put(runtime)
         read_and_run = time.perf_counter()
         seconds["infer"] = read_and_run - start
+        first = [output[0] for output in outputs]
+        describe_dumps(self._dumps.recorder, self._canvas, self._outputs, self._endings, first, self._layout)
         done = []
         for slot, picture in enumerate(ready):
             try:

@@ -22,6 +22,7 @@ from pspfast.cli.options import (
 from pspfast.cli.path_types import NameOrPath
 from pspfast.datasets import places
 from pspfast.formats.bins import MANIFEST
+from pspfast.formats.dump_record import DUMP_TYPES
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.stages.postprocessing import PostprocessOptions, postprocess_with
 from pspfast.system import terminal
@@ -50,6 +51,12 @@ _MOST_TOLD = 20  # of the faults of one kind; --json has all
 @click.option("--net-input-width", type=click.IntRange(min=1), help="Of the masks; the manifest's, or 500.")
 @click.option("--net-input-height", type=click.IntRange(min=1), help="Of the masks; the manifest's, or 500.")
 @click.option("--output", type=click.IntRange(min=0), metavar="N", help="The model's output: take <stem>_N only.")
+@click.option(
+    "--dump-type",
+    type=click.Choice(DUMP_TYPES),
+    metavar="TYPE",
+    help=f"Of dumps without a record, where size and content leave it open: {', '.join(DUMP_TYPES)}.",
+)
 @click.option(
     "--geometry",
     type=click.Choice(["exact", "reference"]),
@@ -101,9 +108,10 @@ def main(
     Another data set, in the folders that its authors gave it:
       python -m pspfast.postprocess --dataset=ade20k --root=data/ADEChallengeData2016 --bin-data-path=dumps
 
-    Dumps are <stem>_1.bin, <stem>_0.bin, <stem>.bin or .npy; labels of any type or class scores, told apart by size and
-    content. Dumps, labels and pictures are paired by name. Faults are named and left out, and the scores say so. Exit
-    status: 0 all done, 1 something is wrong with some pictures, 2 usage.
+    Dumps are <stem>_1.bin, <stem>_0.bin, <stem>.bin or .npy; labels of any type or class scores. What pspfast infer
+    recorded beside them (dumps.json) is obeyed; others are told apart by size and content, and refused where they could
+    be several things. Dumps, labels and pictures are paired by name. Faults are named and left out, and the scores say
+    so. Exit status: 0 all done, 1 something is wrong with some pictures, 2 usage.
     """
     whole = False
     if root is not None:

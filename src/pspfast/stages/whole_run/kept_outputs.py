@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pspfast.datasets.sources import Item, Source
     from pspfast.formats.bins import PictureRecord
+    from pspfast.runtimes.runtime import TensorSpec
     from pspfast.stages.model_input import ModelInput
     from pspfast.stages.whole_run.options import RunOptions
 
@@ -38,6 +39,7 @@ class KeptOutputs:
     bins: BinFolder | None = None
     dumps: DumpFolder | None = None
     endings: tuple[str, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
 
     def bin_path(self, name: str) -> str:
         """Where the bin of a picture is."""
@@ -143,7 +145,7 @@ def open_outputs(
             )
         )
         follows_from = {
-            "journal": 1,
+            "journal": 2,
             "pspfast": pspfast.__version__,
             "model": sha256,
             "layout": "benchmark",
@@ -157,7 +159,7 @@ def open_outputs(
                 names=_dump_files(names, endings),
             )
         )
-    return KeptOutputs(made.get(MASKS), made.get(OVERLAYS), bins, dumps, endings)
+    return KeptOutputs(made.get(MASKS), made.get(OVERLAYS), bins, dumps, endings, runtime.outputs)
 
 
 def bin_manifest(

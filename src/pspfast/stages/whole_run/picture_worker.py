@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast.formats.bins import BinRecord
+from pspfast.formats.dump_record import Tensor
 from pspfast.formats.dumped_masks import DumpError, DumpReader
 from pspfast.formats.dumps import Dump
 from pspfast.formats.ledger import Entry
@@ -27,7 +28,7 @@ from pspfast.stages.counting import (
     size_fault,
     write_mask,
 )
-from pspfast.stages.dump_layouts import write_dumps
+from pspfast.stages.dump_layouts import describe_dumps, write_dumps
 from pspfast.stages.letterboxing import Preparer, written_extents
 from pspfast.stages.showcase import Showcase, own_miou
 from pspfast.system.files import OutputError, folder_for_output, write_sparse, write_whole
@@ -138,6 +139,14 @@ class PictureWorker:
     def _counted(self, task: Count) -> Outcome:
         item, box = task.item, task.record.geometry
         if self._keep.dumps is not None:
+            describe_dumps(
+                self._keep.dumps.recorder,
+                self._canvas,
+                self._keep.outputs,
+                self._keep.endings,
+                task.outputs,
+                "benchmark",
+            )
             files = write_dumps(self._keep.dumps.folder, item.name, self._keep.endings, task.outputs, "benchmark")
             self._keep.dumps.add([(self._keep.bin_slot(item.name), files)])
         try:
@@ -149,7 +158,7 @@ class PictureWorker:
         mask, kind = self._dumps.take(item.name, output, rows)
         if self._source.labels is None:
             if output.dtype.kind == "f" and no_classes(mask, self._rules.num_classes).any():
-                mask, kind = self._dumps.as_floats(Dump(item.name, None), rows, mask) or (mask, kind)
+                mask, kind = self._dumps.settle(_dump_of(item.name, output), rows, mask, kind)
             self._save(item, mask, box)
             return Outcome(None, kind, "")
         path = self._source.labels.shown(item.labels)
@@ -161,7 +170,7 @@ class PictureWorker:
         mark = digest(labels.data, mask, box, self._rule, pairs=pairs)
         if no_classes(pairs.preds, self._rules.num_classes).any():
             if output.dtype.kind == "f":
-                mask, kind = self._dumps.as_floats(Dump(item.name, None), rows, mask) or (mask, kind)
+                mask, kind = self._dumps.settle(_dump_of(item.name, output), rows, mask, kind)
                 pairs = self._count(mask, labels.pixels, box, self._rule)
             elif (
                 mask.itemsize > 4
@@ -197,3 +206,8 @@ class PictureWorker:
         but_background = has_background(self._rules.subject.classes)
         shown = lay_over(pixels, classes, self._colours, share=_OVERLAY_SHARE, but_background=but_background)
         write_whole(path, simplejpeg.encode_jpeg(shown, quality=_OVERLAY_QUALITY, colorspace="BGR"))
+
+
+def _dump_of(name: str, output: NDArray[Any]) -> Dump:
+    """A dump of an output, which says what it is."""
+    return Dump(name, None, tensor=Tensor(str(output.dtype), output.shape, "the model"))
