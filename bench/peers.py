@@ -8,6 +8,7 @@ others are not.
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -140,6 +141,8 @@ def albumentationsx() -> list[Peer]:
 
 def kornia() -> list[Peer]:
     """kornia-rs: letterbox and normalization in one pass, and a cast where halves are wanted of a CPU."""
+    # It resizes on a pool of as many threads as there are cores, whoever calls; read when the pool is first used.
+    os.environ["RAYON_NUM_THREADS"] = "1"
     library: Any = import_module("kornia_rs")
 
     def peer(dtype: str) -> Peer:
