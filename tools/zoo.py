@@ -1,14 +1,13 @@
-"""One network of each architecture that mmsegmentation packages, exported and compared with PyTorch: ``python -m tools.zoo``.
+"""One network of each architecture that mmsegmentation packages, exported and compared with PyTorch.
 
-Weights are random and seeded; statistics of batch normalization and the spread of scores are those of a trained network,
-so that labels are of many classes and undecided pixels as frequent as elsewhere. Each config is exported by ``pspfast
-export`` in a process of its own, at a small size, and the file compared with mmsegmentation's own forward pass by
-``pspfast verify``.
+``python -m tools.zoo [ARCHITECTURE ...]``. Weights are random and seeded; statistics of batch normalization and the
+spread of scores are those of a trained network, so that labels are of many classes and undecided pixels as frequent as
+elsewhere. Each config is exported by ``pspfast export`` at a small size, in a process of its own, and the file compared
+with mmsegmentation's own forward pass, as ``pspfast verify`` does.
 
-What was found of a config is kept under ``build/zoo``, by the hash of the code that it depends on, and not made again:
-killed, it goes on where it was. ``--table docs/export.md`` writes the table there. Status 1 if fewer than ``LEAST``
-agree, or one of the others does not end in one sentence. Needs the extras ``export`` and ``mmseg``; about 25 minutes on
-two cores, 6 GB of memory.
+What was found of a config is kept under ``build/zoo`` until the code that it depends on changes: killed, it goes on
+where it was. ``--table docs/export.md`` writes the table there. Status 1 if fewer than ``LEAST`` agree, or one of the
+others does not end in one sentence. Needs the extras ``export`` and ``mmseg``; 25 minutes on two cores, 6 GB of memory.
 """
 
 from __future__ import annotations

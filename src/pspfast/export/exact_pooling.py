@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -19,11 +20,14 @@ from pspfast.system.captured_output import first_line
 from pspfast.system.libraries import MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
-__all__ = ["CascadePool", "MatmulPool", "PoolingKind", "feature_size", "pool_sizes", "prepare", "replace_pooling"]
+__all__ = [
+    "CascadePool", "MatmulPool", "PoolingKind", "check_shape", "feature_size", "pool_sizes", "prepare",
+    "replace_pooling",
+]  # fmt: skip
 
 PoolingKind = Literal["matmul", "cascade", "native"]
 
@@ -141,7 +145,8 @@ def _called(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Call 
         return None
     is_average, axes = _FUNCTIONS[func]
     said = dict(zip(("input", "output_size", "return_indices"), args, strict=False)) | dict(kwargs)
-    x, out = said.get("input", said.get("self")), said["output_size"]
+    x: Any = said["input"]
+    out = said["output_size"]
     if said.get("return_indices"):
         return None
     with warnings.catch_warnings():
@@ -215,6 +220,19 @@ def _survey(model: nn.Module, shape: Size) -> _Survey:
     return found
 
 
+def check_shape(model: nn.Module, shape: Size) -> None:
+    """Refuse pictures of a size that a network cannot take.
+
+    Args:
+        model, shape: as for :func:`pool_sizes`.
+
+    Raises:
+        ValueError: says why.
+        MissingExtra: the network needs a compiled operator that is not there.
+    """
+    _survey(model, shape)
+
+
 def pool_sizes(model: nn.Module, shape: Size) -> dict[str, Size]:
     """Sizes of the maps that adaptive average pools get for pictures of a size, found by running the network.
 
@@ -247,7 +265,7 @@ def _run_shapes(model: nn.Module, height: int, width: int) -> None:
         for name, value in named(recurse=False, remove_duplicate=False)
     }
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), _unchanged(model), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of mmsegmentation's, about sizes that could be nicer
             try:
                 out = torch.func.functional_call(
@@ -273,6 +291,26 @@ def _run_shapes(model: nn.Module, height: int, width: int) -> None:
         raise ValueError(f"the network gives a {type(out).__name__}, expected scores (N, classes, H, W)")
     if tuple(out.shape[2:]) != (height, width):
         raise ValueError(f"the network makes {tuple(out.shape[2:])} of pictures of {height}x{width} (height x width)")
+
+
+@contextmanager
+def _unchanged(model: nn.Module) -> Iterator[None]:
+    """Put back what a network's passes leave in it: some keep what they computed, which is nothing here."""
+    parts = {id(part): part for part in model.modules()}
+    parts |= {id(one): one for part in model.modules() for one in vars(part).values() if isinstance(one, nn.Module)}
+    kept = [
+        (part, dict(vars(part)), [(table, dict(table)) for table in (part._parameters, part._buffers, part._modules)])
+        for part in parts.values()
+    ]
+    try:
+        yield
+    finally:
+        for part, attributes, tables in kept:
+            vars(part).clear()
+            vars(part).update(attributes)
+            for table, entries in tables:
+                table.clear()
+                table.update(entries)
 
 
 _REASONS_OF_SHAPE = (RuntimeError, AssertionError, IndexError, ZeroDivisionError)
@@ -312,7 +350,7 @@ class _ExactFunctions(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         call = _called(func, args, kwargs)
-        if call not in self._pools:
+        if call is None or call not in self._pools:
             return func(*args, **kwargs)
         return self._pools[call](args[0] if args else kwargs["input"])
 
@@ -340,9 +378,7 @@ def prepare(model: nn.Module, shape: Size, pooling: PoolingKind = "matmul") -> n
     if _check_kind(pooling) == "native":
         return model
     adaptive = {
-        name: module
-        for name in found.modules
-        if isinstance(module := model.get_submodule(name), nn.AdaptiveAvgPool2d)
+        name: module for name in found.modules if isinstance(module := model.get_submodule(name), nn.AdaptiveAvgPool2d)
     }
     fixed = {name: found.modules[name][0] for name in adaptive if len(found.modules[name]) == 1}
     calls = list(found.calls) + [
