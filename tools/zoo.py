@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "build" / "zoo"
 LEAST = 38
 """Architectures that must export and agree with PyTorch."""
-_TIMEOUT = 900
+_TIMEOUT = 1800
 _LAST = ("conv_seg", "cls_seg", "fc_seg")  # what heads call the convolution that makes scores
 _MARKS = "<!-- zoo -->", "<!-- end of zoo -->"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pspfast.export.half_precision import check_overflow
 from pspfast.export.proving import label
 from pspfast.export.tracing import CannotTraceError, halve, trace
 from pspfast.graphs.model_files import GraphError
@@ -71,13 +72,17 @@ class Attempts:
 
         Raises:
             CannotTraceError: PyTorch cannot write it.
-            RuntimeError, GraphError: onnxsim or ONNX Runtime fails with it, or it computes something else.
+            RuntimeError, GraphError: onnxsim or ONNX Runtime fails with it, half precision overflows, or it computes
+                something else.
         """
         height, width = self.expected.shape[-2:]
         self.step(f"tracing at {width}x{height}, opset {opset}")
         model = trace(self.deployed, self.example, opset, self.given)
         if self.keeps is not None:
             self.step("converting to half precision")
+            check_overflow(
+                model, self.example.numpy(), self.expected, least=self.least, logits=self.logits, name=self.name
+            )
             model = halve(model, keep=self.keeps)
         simple = self.simplified(model, batch)
         return Graph(model, simple, self.compared(simple), opset, "")
@@ -118,35 +123,16 @@ class Attempts:
         """Share of the pixels of noise that a graph labels as PyTorch does.
 
         Raises:
-            RuntimeError: too few, or half precision overflows; says in which layer.
+            RuntimeError: too few.
         """
-        labels, is_finite = label(simple, self.example.numpy(), logits=self.logits)
+        labels, _ = label(simple, self.example.numpy(), logits=self.logits)
         agreement = float(np.mean(labels == self.expected))
-        if self.keeps is not None and not (is_finite and agreement >= self.least):
-            self._blame_overflow(agreement, is_finite=is_finite)
         if agreement < self.least:
             raise _DisagreesError(
                 f"{self.name}: the exported model labels {agreement:.4%} of the pixels as PyTorch does, "
                 f"{self.least:.2%} were expected; it is not written. Please report this"
             )
         return agreement
-
-    def _blame_overflow(self, agreement: float, *, is_finite: bool) -> None:
-        from pspfast.export.soundness import LARGEST_HALF, first_beyond
-
-        found = first_beyond(self.deployed, self.example, LARGEST_HALF)
-        if found is None and is_finite:
-            return  # then it is something else
-        scores = "not all scores are finite then" if not is_finite else "so that scores are cut off"
-        where = (
-            f"the first layer beyond it is {found[0].removeprefix('network.')}, which reaches {found[1]:.3g}"
-            if found
-            else "that is within a layer, not in what one gives"
-        )
-        raise RuntimeError(
-            f"{self.name}: half precision ends at {LARGEST_HALF:.0f}, and {where}; {scores}, and "
-            f"{agreement:.2%} of the pixels are labelled as PyTorch does. It is not written; leave out --fp16"
-        )
 
     def _refusal(self, reason: str, tried: Sequence[int]) -> str:
         opsets = f"opset {tried[0]}" if len(tried) == 1 else f"opsets {', '.join(map(str, tried))}"

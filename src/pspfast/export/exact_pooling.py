@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -14,13 +13,12 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from pspfast.export.dry_run import run_shapes
 from pspfast.export.pool_modules import CascadePool, MatmulPool, MaxPool, cascade_problem
 from pspfast.graphs import pool_windows as pooling
-from pspfast.system.captured_output import first_line
-from pspfast.system.libraries import MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -213,7 +211,7 @@ def _survey(model: nn.Module, shape: Size) -> _Survey:
             ]
     try:
         with found:
-            _run_shapes(model, height, width)
+            run_shapes(model, height, width)
     finally:
         for hook in hooks:
             hook.remove()
@@ -254,66 +252,6 @@ def pool_sizes(model: nn.Module, shape: Size) -> dict[str, Size]:
         if len(sizes) > 1:
             raise ValueError(f"{name} pools maps of {sizes[0]} and of {sizes[1]}: there is no one size")
     return {name: sizes[0] for name, sizes in found.items()}
-
-
-def _run_shapes(model: nn.Module, height: int, width: int) -> None:
-    # Each place that holds a tensor once: of a module with several names, PyTorch would restore the stand-in.
-    meta = {
-        f"{path}.{name}" if path else name: torch.empty_like(value, device="meta")
-        for path, module in model.named_modules()
-        for named in (module.named_parameters, module.named_buffers)
-        for name, value in named(recurse=False, remove_duplicate=False)
-    }
-    try:
-        with torch.no_grad(), _unchanged(model), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of mmsegmentation's, about sizes that could be nicer
-            try:
-                out = torch.func.functional_call(
-                    model, meta, torch.empty(1, 3, height, width, device="meta"), tie_weights=False
-                )
-            except MissingExtra:
-                raise
-            except Exception:  # not every operation knows how to do without numbers, nor does the network's own code
-                out = model(torch.zeros(1, 3, height, width))  # then with them, or for the true reason
-    except MissingExtra:
-        raise
-    except _REASONS_OF_SHAPE as error:
-        raise ValueError(
-            f"the network cannot take pictures of {height}x{width} (height x width): {first_line(error)}; choose "
-            "another shape"
-        ) from error
-    except Exception as error:  # a network's code may raise anything
-        raise ValueError(
-            f"the network fails with pictures of {height}x{width} (height x width): {type(error).__name__}: "
-            f"{first_line(error)}"
-        ) from error
-    if not isinstance(out, torch.Tensor):
-        raise ValueError(f"the network gives a {type(out).__name__}, expected scores (N, classes, H, W)")
-    if tuple(out.shape[2:]) != (height, width):
-        raise ValueError(f"the network makes {tuple(out.shape[2:])} of pictures of {height}x{width} (height x width)")
-
-
-@contextmanager
-def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Put back what a network's passes leave in it: some keep what they computed, which is nothing here."""
-    parts = {id(part): part for part in model.modules()}
-    parts |= {id(one): one for part in model.modules() for one in vars(part).values() if isinstance(one, nn.Module)}
-    kept = [
-        (part, dict(vars(part)), [(table, dict(table)) for table in (part._parameters, part._buffers, part._modules)])
-        for part in parts.values()
-    ]
-    try:
-        yield
-    finally:
-        for part, attributes, tables in kept:
-            vars(part).clear()
-            vars(part).update(attributes)
-            for table, entries in tables:
-                table.clear()
-                table.update(entries)
-
-
-_REASONS_OF_SHAPE = (RuntimeError, AssertionError, IndexError, ZeroDivisionError)
 
 
 def feature_size(model: nn.Module, shape: Size) -> Size | None:

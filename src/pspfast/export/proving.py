@@ -12,11 +12,13 @@ from pspfast.system.libraries import MissingExtra, need
 from pspfast.system.onnx_sessions import open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from pspfast.formats.model_metadata import InputKind
 
-__all__ = ["label", "noise"]
+__all__ = ["label", "noise", "run"]
 
 
 def noise(kind: InputKind, shape: tuple[int, int]) -> NDArray[Any]:
@@ -51,17 +53,29 @@ def label(model: Any, example: NDArray[Any], *, logits: bool) -> tuple[NDArray[A
         names.append(scores)
         outputs.append(need("onnx").ValueInfoProto(name=scores))  # ONNX Runtime finds out its type
     try:
-        found = open_session(model.SerializeToString()).run(names, {INPUT: example})
-    except MissingExtra:
-        raise
-    except Exception as error:  # each of its reasons has its own class, which are not public
-        raise RuntimeError(f"ONNX Runtime fails with the exported model: {first_line(error)}") from error
+        found = run(model, names, example)
     finally:
         if scores is not None:
             del outputs[-1]
     output = found[0]
     labels = np.asarray(output.argmax(1) if logits else output.reshape(1, *output.shape[-2:]))
     return labels, bool(np.isfinite(found[-1]).all())
+
+
+def run(model: Any, outputs: Sequence[str], example: NDArray[Any]) -> list[NDArray[Any]]:
+    """Outputs that ONNX Runtime gives for a picture.
+
+    Raises:
+        RuntimeError: it fails; says why.
+        MissingExtra: it is not installed.
+    """
+    try:
+        found: list[NDArray[Any]] = open_session(model.SerializeToString()).run(list(outputs), {INPUT: example})
+    except MissingExtra:
+        raise
+    except Exception as error:  # each of its reasons has its own class, which are not public
+        raise RuntimeError(f"ONNX Runtime fails with the exported model: {first_line(error)}") from error
+    return found
 
 
 def _scores_behind(model: Any) -> str | None:

@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = [
-    "LARGEST_HALF", "check_repeats", "check_weights", "first_beyond", "labels_of", "remark_of_labels", "run",
+    "check_repeats", "check_weights", "first_not_finite", "labels_of", "remark_of_labels", "run",
 ]  # fmt: skip
-
-LARGEST_HALF = 65504.0
-"""The largest finite number in half precision."""
 
 # Helps in training only: what is in it goes into no file.
 _NOT_EXPORTED = "auxiliary_head."
@@ -33,7 +30,7 @@ def check_weights(module: nn.Module, path: str) -> None:
     """Refuse weights that are not numbers.
 
     Args:
-        module: the network that has them. Buffers may be infinite, as masks are; nothing may be NaN.
+        module: the network that has them. Masks among its buffers may be infinite; nothing may be NaN.
         path: of the checkpoint, for messages.
 
     Raises:
@@ -59,7 +56,7 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor, bool]]:
     for name, value in module.named_parameters():
         yield name, value, True
     for name, value in module.named_buffers():
-        yield name, value, False
+        yield name, value, name.rpartition(".")[2].startswith("running_")
 
 
 def run(module: Callable[..., Any], example: Tensor) -> Any:
@@ -92,8 +89,8 @@ def labels_of(deployed: Any, example: Tensor) -> Tensor:
     """
     scores: Tensor = run(deployed.scores, example)
     if bad := int((~torch.isfinite(scores)).sum()):
-        found = first_beyond(deployed, example, float("inf"))
-        where = f"; the first layer that gives such values is {found[0].removeprefix('network.')}" if found else ""
+        found = first_not_finite(deployed, example)
+        where = f"; the first layer that gives such values is {found}" if found else ""
         raise RuntimeError(
             f"{bad:,} of the {scores.numel():,} scores that PyTorch gives for a picture of noise are NaN or infinite, "
             f"so that its labels mean nothing{where}; nothing is written"
@@ -145,24 +142,19 @@ def remark_of_labels(labels: Any, classes: Sequence[str]) -> str:
     )
 
 
-def first_beyond(module: nn.Module, example: Tensor, limit: float) -> tuple[str, float] | None:
-    """The first layer of a network that gives a value beyond a limit, or NaN.
+def first_not_finite(module: nn.Module, example: Tensor) -> str:
+    """Name of the first layer of a network that gives NaN or infinity; empty if none does.
 
     Args:
         module: is run once.
         example: that it takes.
-        limit: of magnitudes; infinity for values that are not finite.
-
-    Returns:
-        Its name and the largest magnitude in what it gives, NaN if one is; ``None`` if there is no such layer.
     """
-    found: list[tuple[str, float]] = []
+    found: list[str] = []
 
     def look(name: str, given: Any) -> None:
-        if not found and isinstance(given, torch.Tensor) and given.is_floating_point() and given.numel():
-            peak = float(given.abs().max())  # NaN if one is
-            if not peak < limit:
-                found.append((name, peak))
+        is_float = isinstance(given, torch.Tensor) and given.is_floating_point()
+        if is_float and not found and not bool(torch.isfinite(given).all()):
+            found.append(name.removeprefix("network."))
 
     hooks = [
         part.register_forward_hook(lambda _, __, given, name=name: look(name, given))
@@ -174,4 +166,4 @@ def first_beyond(module: nn.Module, example: Tensor, limit: float) -> tuple[str,
     finally:
         for hook in hooks:
             hook.remove()
-    return found[0] if found else None
+    return found[0] if found else ""
