@@ -212,7 +212,8 @@ def test_a_network_that_keeps_what_it_computed_keeps_it_from_real_passes_only(ex
     class Keeping(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.conv, self.kept = conv(), {}
+            self.conv = conv()
+            self.kept: dict[str, Any] = {}
             self.listed: list[Any] = []
 
         def forward(self, x: Any) -> Any:

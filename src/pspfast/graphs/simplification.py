@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pspfast.graphs import model_files
-from pspfast.system.captured_output import captured
+from pspfast.system.captured_output import captured, first_line
 from pspfast.system.libraries import need
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def simplify(model: Any, shapes: Mapping[str, Sequence[int]] | None = None, *, c
         >>> [node.op_type for node in simple.graph.node], model_files.shape_of(simple.graph.output[0])
         (['Relu'], (2, 3))
     """
-    onnx, onnxsim = need("onnx"), need("onnxsim")
+    onnx = need("onnx")
+    need("onnxsim")
     named = {value.name: model_files.shape_of(value) for value in model_files.inputs(model)}
     shapes = {name: list(shape) for name, shape in (shapes or {}).items()}
     for name, shape in shapes.items():
@@ -60,9 +61,9 @@ def simplify(model: Any, shapes: Mapping[str, Sequence[int]] | None = None, *, c
     _declare_outputs(given)
     with captured("onnxsim"):
         try:
-            simple, is_same = onnxsim.simplify(given, check_n=int(compare), test_input_shapes=tried)
+            simple, is_same = _run_onnxsim(given, tried, compare=compare)
         except Exception as error:  # its C++ raises what it likes
-            raise RuntimeError(f"onnxsim failed: {error}") from error
+            raise RuntimeError(f"onnxsim failed: {first_line(error)}") from error
     if not is_same:
         raise RuntimeError("onnxsim made a model that computes something else; use the model as it is")
     _declare_outputs(simple)  # of what onnxsim has made constant, more follows
@@ -124,6 +125,37 @@ def _remove_notes(model: Any) -> None:
     del model.metadata_props[:]
     for key, value in kept:
         model.metadata_props.add(key=key, value=value)
+
+
+def _run_onnxsim(given: Any, tried: Mapping[str, Sequence[int]], *, compare: bool) -> tuple[Any, bool]:
+    """The simplified model, and whether it computes the same as far as it was compared."""
+    onnxsim = need("onnxsim")
+    try:
+        simple, is_same = onnxsim.simplify(given, check_n=int(compare), test_input_shapes=tried)
+        if not is_same or not _has_empty_constants(simple):
+            return simple, is_same
+    except Exception:  # its C++ raises what it likes
+        # Of a model as it was read, to see whether this is about what is seen to below.
+        if not compare or not _has_empty_constants(onnxsim.simplify(given, check_n=0, test_input_shapes=tried)[0]):
+            raise
+    # For a Concat of empty tensors it puts one of them, which has another shape: Swin's attention mask ends so where a
+    # map is no larger than a window. Without that pass such constants fold, and all passes can do the rest.
+    simple, _ = onnxsim.simplify(
+        given, check_n=0, test_input_shapes=tried, skipped_optimizers=[_TAKES_EMPTY_FOR_NOTHING]
+    )
+    if not _has_empty_constants(simple):
+        simple, _ = onnxsim.simplify(simple, check_n=0, test_input_shapes=tried)
+    return simple, not compare or onnxsim.model_checking.compare(simple, given, 1, tried)
+
+
+_TAKES_EMPTY_FOR_NOTHING = "eliminate_nop_with_unit"
+
+
+def _has_empty_constants(model: Any) -> bool:
+    """Whether there are constants of several dimensions without elements; of one, Resize has them."""
+    constants = [*model.graph.initializer]
+    constants += [node.attribute[0].t for node in model.graph.node if node.op_type == "Constant" and node.attribute]
+    return any(0 in tensor.dims and len(tensor.dims) > 1 for tensor in constants)
 
 
 def _declare_outputs(model: Any) -> None:
