@@ -101,9 +101,10 @@ def runtimes(session: nox.Session) -> None:
 
 @nox.session
 def zoo(session: nox.Session) -> None:
-    """One network of each of mmsegmentation's architectures, exported and compared (25 minutes; it goes on where it was).
+    """One network of each of mmsegmentation's architectures, exported and compared (25 minutes).
 
-    ``nox -s zoo -- --table docs/export.md`` writes the table there; names of architectures try these alone.
+    ``nox -s zoo -- --table docs/export.md`` writes the table there; names of architectures try these alone. Stopped,
+    it goes on where it was.
     """
     install(session, TORCH)
     install(session, ".[run,export,mmseg]", *MMSEG)
