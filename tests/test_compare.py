@@ -306,9 +306,9 @@ def test_command_says_what_the_split_repeats(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ((), "give two files, or one and --baseline"),
+        ((), "give two evaluations, or one and --baseline"),
         (("nowhere", "nowhere"), "nowhere: No such file or directory"),
-        (("{a}",), "give two files"),
+        (("{a}",), "give two evaluations"),
         (("{a}", "{junk}"), "junk is neither a ledger (--ledger) nor a result (--json) of pspfast"),
         (("{a}", "{json}"), "json is not a result of pspfast: no field 'version'"),
         (("{a}", "/dev/stdin"), "/dev/stdin is a pipe"),
@@ -347,3 +347,68 @@ def test_a_result_with_counts_that_cannot_be_is_refused(tmp_path: Path, change: 
     (tmp_path / "r.json").write_text(json.dumps(fields))
     with pytest.raises(ValueError, match=reason):
         Result.read(tmp_path / "r.json")
+
+
+def run_folder(folder: Path, seed: int, accuracy: float, *, label_map: dict[int, int] | None = None) -> Path:
+    """What a run with ``--label-map`` leaves: finished scores, and a ledger of labels as they are in the files."""
+    counted = ledger(seed, accuracy)
+    matrix = counted.matrix(label_map=label_map)
+    source = (("label_map", {str(old): new for old, new in (label_map or {}).items()}), ("reduce_zero_label", False))
+    folder.mkdir()
+    write_ledger(folder / "ledger.jsonl", counted)
+    (folder / "result.json").write_text(Result.of(matrix, CLASSES, len(counted.entries), source=source).to_json())
+    return folder
+
+
+@pytest.mark.parametrize("label_map", [None, {2: 1}])
+def test_folders_of_runs(tmp_path: Path, label_map: dict[int, int] | None) -> None:
+    """A folder is its ledger, by the rules that the run went by."""
+    first, second = (run_folder(tmp_path / f"run{seed}", seed, 0.9, label_map=label_map) for seed in (1, 2))
+    found = compare(Side.read(first), Side.read(second))
+    files = [Side.read(folder / "ledger.jsonl", label_map=label_map) for folder in (first, second)]
+    assert found.drop == compare(*files).drop != 0
+    assert Side.read(first).scores == files[0].scores == Side.read(first / "result.json").scores
+    assert Side.read(first).pictures and Side.read(first).name == str(first)
+    asked = Side.read(first, label_map={0: 1}, reduce_zero_label=None)  # what is asked for wins
+    assert asked.scores == Side.read(first / "ledger.jsonl", label_map={0: 1}).scores
+    (first / "result.json").unlink()
+    assert Side.read(first).scores == Side.read(first / "ledger.jsonl").scores
+    (second / "ledger.jsonl").unlink()
+    assert not Side.read(second).pictures
+    (second / "result.json").unlink()
+    with pytest.raises(ValueError, match=r"run2 is a folder without ledger\.jsonl or result\.json"):
+        Side.read(second)
+
+
+def test_every_command_that_takes_a_result_takes_a_folder(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from pspfast.cli.main import main
+
+    one, two = (str(run_folder(tmp_path / f"run{seed}", seed, 0.9, label_map={2: 1})) for seed in (1, 2))
+
+    def said(*arguments: str) -> str:
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert "accepted" in said("compare", one, two, "--max-drop", "50", "--resamples", "10")
+    scores = said("ledger", "score", one)
+    assert scores == said("ledger", "score", f"{one}/ledger.jsonl", "--label-map", "2:1")
+    assert scores != said("ledger", "score", f"{one}/ledger.jsonl")
+    assert said("ledger", "score", one, "--label-map", "none") == said("ledger", "score", f"{one}/ledger.jsonl")
+    (tmp_path / "other").mkdir()
+    write_ledger(tmp_path / "other/ledger.jsonl", Ledger(Subject(CLASSES), {"q": entry("q", {(0, 0): 5})}))
+    assert "41 pictures" in said("ledger", "merge", str(tmp_path / "all.ledger"), one, str(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("name", ["ledger.jsonl", "result.json", "run.json"])
+def test_an_output_does_not_replace_what_is_in_the_folder(tmp_path: Path, name: str) -> None:
+    from click.testing import CliRunner
+
+    from pspfast.cli.main import main
+
+    folder = run_folder(tmp_path / "run", 1, 0.9)
+    for command in (["compare", str(folder), str(folder)], ["ledger", "score", str(folder)]):
+        done = CliRunner().invoke(main, [*command, "--json", str(folder / name)])
+        assert done.exit_code == 2 and "is what this command reads" in done.output

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pspfast.formats.dumped_masks import DumpError, DumpReader
+from pspfast.formats.dumped_masks import DumpError, DumpReader, UnlikeMaskError
 from pspfast.formats.dumps import Dump, find_dumps
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def read(path: Path, classes: int = 5, rows: range = EVERY_ROW, slot: int = 0, s
     mask, kind = reader.read(dump, rows)
     part = mask[rows.start : rows.stop]
     if part.min() < 0 or part.max() >= classes:
-        mask, kind = reader.as_floats(dump, rows, mask) or (mask, kind)
+        mask, kind = reader.settle(dump, rows, mask, kind)
     return mask[rows.start : rows.stop].tolist(), kind
 
 
@@ -270,19 +270,45 @@ def test_scores_that_are_no_numbers(kind: str, classes: int, channel: int, tmp_p
         assert read(tmp_path / name, classes, range(4, 6))[0] == scores.argmax(0)[4:].tolist()
 
 
-def test_bits_that_signal_as_floats_are_only_integers(tmp_path: Path) -> None:
-    mask = np.full(CANVAS, 0x7FA00000, np.int32)  # a signalling NaN
+def test_bits_that_signal_are_no_class(tmp_path: Path) -> None:
+    mask = labels(3).astype(np.int32)
+    mask[2] = 0x7FA00000  # a signalling NaN
     mask.tofile(tmp_path / "a.bin")
-    assert read(tmp_path / "a.bin") == (mask.tolist(), "int32")
+    assert read(tmp_path / "a.bin", 3) == (mask.tolist(), "int32")
+    floats = labels(3).astype(np.float32)
+    floats[2] = mask.view(np.float32)[2]
+    floats.tofile(tmp_path / "a.bin")
+    assert read(tmp_path / "a.bin", 3) == (np.where(np.isnan(floats), -1, floats).tolist(), "float32")
 
 
-@pytest.mark.parametrize("values", [[0.5], [-1.0], [np.nan], [np.inf], [65536.0], [-0.25, 1e30]])
-def test_floats_that_are_no_labels(values: list[float], tmp_path: Path) -> None:
-    mask = np.resize(np.array(values, np.float32), CANVAS)
+@pytest.mark.parametrize("value", [-1.0, -65535.0, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 21])
+def test_labels_that_are_floats_and_some_that_are_no_class(
+    value: float, kind: str, classes: int, tmp_path: Path
+) -> None:
+    if kind == "float16" and value == -65535:
+        value = -2048.0
+    mask = labels(classes).astype(kind)
+    mask[1, 3:6] = value
+    wanted = labels(classes)
+    wanted[1, 3:6] = -1
     mask.tofile(tmp_path / "a.bin")
-    assert read(tmp_path / "a.bin") == (mask.view(np.int32).tolist(), "int32")
     np.save(tmp_path / "a.npy", mask)
-    with pytest.raises(DumpError, match="float32 values that are no whole numbers from 0 to 65535"):
+    for name in ("a.bin", "a.npy"):
+        for rows in (EVERY_ROW, range(1, 4)):
+            assert read(tmp_path / name, classes, rows) == (wanted[rows.start : rows.stop].tolist(), kind)
+
+
+@pytest.mark.parametrize("values", [[0.5], [0, 1, 0.25], [65536.0], [-0.25, 1e30], [5, -5], [2.5, -3.75, 0.125]])
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_floats_that_are_no_labels(values: list[float], kind: str, tmp_path: Path) -> None:
+    mask = np.resize(np.array(values, kind), CANVAS)
+    mask.tofile(tmp_path / "a.bin")
+    np.save(tmp_path / "a.npy", mask)
+    with pytest.raises(UnlikeMaskError, match=r"a\.bin: as many bytes as int(32|64) labels of the canvas have, and "):
+        read(tmp_path / "a.bin")
+    with pytest.raises(UnlikeMaskError, match=rf"a\.npy: \d+ .*{kind} values (that are|are) no "):
         read(tmp_path / "a.npy")
 
 
@@ -400,5 +426,5 @@ def test_one_reader_many_masks(tmp_path: Path) -> None:
         mask.astype(kind).tofile(tmp_path / "a.bin")
         found, _ = reader.read(dump_of(tmp_path / "a.bin"), EVERY_ROW)
         if kind is np.float16:
-            found, _ = reader.as_floats(dump_of(tmp_path / "a.bin"), EVERY_ROW, found) or (found, "")
+            found, _ = reader.settle(dump_of(tmp_path / "a.bin"), EVERY_ROW, found, "int16")
         assert np.array_equal(found, mask)

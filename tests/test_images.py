@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 import pspfast
 from pspfast import _core
@@ -419,6 +419,63 @@ def test_sizes_from_headers_are_those_of_the_pixels(tmp_path: Path, suffix: str,
     # From memory: OpenCV 5.0 does not read a TIFF that lies on its side from a path.
     wanted = reference.imdecode(path.read_bytes())
     assert pspfast.picture_size(path) == pspfast.imread(path).shape[:2] == wanted.shape[:2]
+
+
+def exif_only(path: Path, orientation: int) -> None:
+    """An AVIF whose EXIF says an orientation, and whose own description none, as some cameras write it."""
+    exif = Image.Exif()
+    exif[296] = 1  # Pillow makes an orientation the format's own description: it is put in afterwards
+    Image.new("RGB", (30, 20)).save(path, exif=exif.tobytes())
+    data = path.read_bytes()
+    for order in "<>":
+        data = data.replace(
+            struct.pack(f"{order}HHIHH", 296, 3, 1, 1, 0), struct.pack(f"{order}HHIHH", 274, 3, 1, orientation, 0)
+        )
+    assert data != path.read_bytes()
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("where", ["its own", "EXIF"])
+def test_sizes_of_avif_are_those_of_the_pixels(tmp_path: Path, where: str, orientation: int) -> None:
+    """OpenCV looks for the orientation in the EXIF alone, Pillow in the format's own description."""
+    if not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    path = tmp_path / "picture.avif"
+    if where == "EXIF" and orientation > 1:
+        exif_only(path, orientation)
+    else:
+        exif = Image.Exif()
+        exif[274] = orientation
+        Image.new("RGB", (30, 20)).save(path, exif=exif.tobytes())
+    if cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) is None:
+        for read in (pspfast.imread, pspfast.picture_size):
+            if read is pspfast.picture_size and orientation == 1:
+                continue  # from the header alone
+            with pytest.raises(pspfast.PictureError, match="OpenCV cannot decode it"):
+                read(path)
+        return
+    assert pspfast.picture_size(path) == pspfast.imread(path).shape[:2]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "I;16", "1", "P", "CMYK"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_sizes_of_tiff_of_every_kind_are_those_of_the_pixels(tmp_path: Path, mode: str, orientation: int) -> None:
+    path = tmp_path / "picture.tif"
+    picture = Image.new("RGB", (30, 20), (200, 100, 50)).convert("L" if mode == "I;16" else mode)
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
+    picture.save(path, tiffinfo={274: orientation})
+    assert pspfast.picture_size(path) == pspfast.imread(path).shape[:2]
+
+
+def test_a_tiff_that_opencv_cannot_turn_is_refused_by_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "picture.tif"
+    Image.new("RGB", (30, 20)).save(path, tiffinfo={274: 6})
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: None)
+    for read in (pspfast.imread, pspfast.picture_size):
+        with pytest.raises(pspfast.PictureError, match=r"picture.tif: OpenCV cannot decode it"):
+            read(path)
 
 
 def test_what_opencv_refuses_is_an_error_of_that_picture(tmp_path: Path) -> None:

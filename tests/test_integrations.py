@@ -491,6 +491,105 @@ def test_in_a_collection(scores: Any) -> None:
     assert float(collection.compute()["miou"]) == matrix_of(pictures()[:1]).miou()
 
 
+RULES: list[dict[str, Any]] = [
+    {"ignore_index": 2}, {"ignore_index": None}, {"label_map": {2: 1}}, {"label_map": {2: 255}},
+    {"label_map": {0: 1, 1: 0}}, {"reduce_zero_label": True}, {"ignore_index": 100_001},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("first_label", [1, 255])
+def test_metrics_of_other_rules_in_one_collection(scores: Any, rules: dict[str, Any], first_label: int) -> None:
+    """A first batch that both count alike does not make them one compute group."""
+    import torch
+
+    ones = torch.ones(1, 2, 2, dtype=torch.long)
+    second = (torch.tensor([[[1, 1], [2, 0]]]), torch.tensor([[[1, 2], [2, 0]]]))
+    others = {"ignore_index": 100_000} if rules.get("ignore_index") == 100_001 else {}
+    made = {"plain": scores(3, per_class=False, **others), "other": scores(3, per_class=False, **rules)}
+    alone = {name: metric.clone() for name, metric in made.items()}
+    collection = importlib.import_module("torchmetrics").MetricCollection(made)
+    for batch in ((ones, ones * first_label), second, second):
+        collection.update(*batch)
+        for metric in alone.values():
+            metric.update(*batch)
+    found = collection.compute()
+    for name, metric in alone.items():
+        assert float(found[f"{name}_miou"]) == float(metric.compute()["miou"]), name
+    assert len(collection.compute_groups) == 2
+
+
+def test_metrics_of_the_same_rules_count_once(scores: Any) -> None:
+    made = {"nan": scores(CLASSES, per_class=False), "zero": scores(CLASSES, per_class=False, absent="zero")}
+    collection = importlib.import_module("torchmetrics").MetricCollection(made)
+    for pair in pictures():
+        collection.update(*tensors(pair))
+    assert len(collection.compute_groups) == 1
+    assert float(collection.compute()["zero_miou"]) == matrix_of(pictures()).miou("zero")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"num_classes": CLASSES + 1}, f'"num_classes": {CLASSES + 1}'),
+        ({"num_classes": CLASSES - 1}, f'"num_classes": {CLASSES - 1}'),
+        ({"num_classes": CLASSES, "ignore_index": 0}, '"ignore_index": 0'),
+        ({"num_classes": CLASSES, "label_map": {1: 2}}, '"label_map": [[1, 2]]'),
+        ({"num_classes": CLASSES, "reduce_zero_label": True}, '"reduce_zero_label": true'),
+    ],
+)
+@pytest.mark.parametrize("strict", [True, False])
+def test_counts_by_other_rules_are_not_loaded(scores: Any, options: dict[str, Any], told: str, strict: bool) -> None:
+    metric, other = filled(scores, pictures()), scores(**options)
+    metric.persistent(True)
+    other.persistent(True)
+    with pytest.raises(RuntimeError, match="counts by other rules cannot be gone on with") as raised:
+        other.load_state_dict(metric.state_dict(), strict=strict)
+    assert told in str(raised.value)
+    assert other.confusion_matrix.total == 0
+
+
+def test_counts_of_before_rules_were_in_the_state(scores: Any) -> None:
+    metric, other = filled(scores, pictures()), scores(CLASSES)
+    metric.persistent(True)
+    other.persistent(True)
+    state = metric.state_dict()
+    del state["rules"]
+    other.load_state_dict(state)
+    assert other.confusion_matrix.counts.tolist() == metric.confusion_matrix.counts.tolist()
+    fewer = scores(CLASSES - 1)
+    fewer.persistent(True)
+    with pytest.raises(RuntimeError, match=f"it counts {CLASSES} classes, this metric {CLASSES - 1}"):
+        fewer.load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16"])
+def test_scores_without_a_largest_are_no_class(scores: Any, kind: str) -> None:
+    import torch
+
+    made = torch.zeros(1, 3, 2, 3, dtype=getattr(torch, kind))
+    made[0, 2] = 1
+    made[0, 1, 0, 0] = torch.nan
+    made[0, :2, 0, 1] = torch.inf
+    made[0, :, 0, 2] = -torch.inf
+    made[0, 0, 1, 0] = torch.inf  # the only one: the largest
+    metric = scores(3)
+    metric.update(made, torch.full((1, 2, 3), 2))
+    assert metric.confusion_matrix.invalid_predictions.tolist() == [0, 0, 3]
+    assert metric.confusion_matrix.counts.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 2]]
+
+
+def test_one_hot_tensors_are_refused(scores: Any) -> None:
+    import torch
+
+    hot = torch.nn.functional.one_hot(torch.tensor([[[0, 2], [1, 1]]]), 3)
+    metric = scores(3)
+    for one, axis in ((hot, 3), (hot.movedim(-1, 1), 1)):
+        with pytest.raises(ValueError, match=rf"one-hot.*axis {axis}.*argmax\({axis}\)"):
+            metric.update(one, one)
+    assert metric.confusion_matrix.total == 0
+
+
 def test_counts_beyond_float32(scores: Any) -> None:
     metric = filled(scores, pictures())
     metric.pixels *= 1 << 40

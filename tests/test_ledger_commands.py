@@ -13,7 +13,7 @@ import pytest
 
 from pspfast.formats.ledger import Entry, Ledger, LedgerWriter, Subject, merge, write_ledger
 from pspfast.metrics.class_pairs import Pairs
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,7 @@ def test_a_ledger_that_is_being_written_is_not_replaced(tmp_path: Path) -> None:
         (("merge", "out", "a", "nowhere"), 2, "nowhere: No such file or directory"),
         (("merge", "out", "a", "junk"), 2, "junk is not a ledger"),
         (("merge", "out", "a", "other"), 2, "other and a cannot be merged: 1 classes (road)"),
-        (("merge", "out", "."), 2, ".: Is a directory"),
+        (("merge", "out", "."), 2, ".: no ledger.jsonl in this folder"),
         (("merge", "out"), 2, "Missing argument"),
         (("score", "empty"), 2, "empty has no pictures yet"),
         (("score", "a", "--split", "split"), 2, "a lacks 1 of the pictures in split, p3 among them"),

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pspfast
-from pspfast import ConfusionMatrix, Letterbox
+from pspfast import BoundaryIoU, ConfusionMatrix, Letterbox
 from tests import reference
 
 if TYPE_CHECKING:
@@ -670,3 +670,55 @@ def test_the_metric_needs_numpy_only() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     for name in ("torch", "cv2", "PIL", "click", "rich", "simplejpeg"):
         assert f"'{name}'" not in loaded
+
+
+@pytest.mark.parametrize("make", [ConfusionMatrix, BoundaryIoU])
+def test_one_hot_masks_are_refused(make: Any) -> None:
+    labels = np.array([[[0, 2, 1], [1, 1, 0]]])
+    hot = np.eye(3, dtype=np.uint8)[labels]
+    for one in (hot, hot.transpose(0, 3, 1, 2), hot[0], hot[0].transpose(2, 0, 1)):
+        metric = make(3)
+        with pytest.raises(ValueError, match="one-hot" if make is ConfusionMatrix or one.ndim == 3 else "must be"):
+            metric.update(one, one)
+        assert metric.areas().truth.sum() == 0
+
+
+def test_what_only_looks_one_hot_is_counted() -> None:
+    """A batch of two masks of two classes, the one the other's complement; masks of zeros and ones of three classes."""
+    first = np.array([[0, 1], [1, 0]])
+    matrix = ConfusionMatrix(2)
+    matrix.update(np.stack((first, 1 - first)), np.stack((first, 1 - first)))
+    assert matrix.counts.tolist() == [[4, 0], [0, 4]]
+    ones = np.ones((3, 2, 2), int)
+    matrix = ConfusionMatrix(3)
+    matrix.update(ones, ones)
+    assert matrix.total == 12
+
+
+@pytest.mark.parametrize("make", [ConfusionMatrix, BoundaryIoU])
+def test_a_list_with_a_fault_counts_nothing(make: Any) -> None:
+    good, metric = np.zeros((4, 4), int), make(3)
+    for bad, error in ((np.zeros((4, 5), int), ValueError), (np.zeros((4, 4)), TypeError)):
+        with pytest.raises(error):
+            metric.update([good, bad], [good, good])
+        assert metric.areas().truth.sum() == 0
+    metric.update([good, good], [good, good])
+    assert metric.areas().truth.sum() > 0
+
+
+@pytest.mark.parametrize("place", ["preds", "target"])
+def test_masked_arrays_are_refused(place: str) -> None:
+    masked = np.ma.masked_equal(np.array([[0, 1], [1, 2]]), 2)
+    plain = np.array([[0, 1], [1, 1]])
+    both = {"preds": plain, "target": plain, place: masked}
+    for metric in (ConfusionMatrix(3), BoundaryIoU(3)):
+        with pytest.raises(TypeError, match=rf"{place} has 1 values that are masked out; .*filled\(255\)"):
+            metric.update(**both)
+    with pytest.raises(TypeError, match="masked out"):
+        pspfast.unpad(np.ma.masked_equal(np.zeros((4, 4), np.int32), 0), pspfast.Letterbox.fit((4, 4), (4, 4)))
+    with pytest.raises(TypeError, match="image has 48 values that are masked out"):
+        pspfast.letterbox(np.ma.masked_equal(np.zeros((4, 4, 3), np.uint8), 0))
+    whole = np.ma.masked_equal(plain, 7)  # nothing is masked out
+    matrix = ConfusionMatrix(3)
+    matrix.update(whole, whole)
+    assert matrix.total == 4

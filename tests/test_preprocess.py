@@ -478,6 +478,8 @@ def test_two_ids_with_one_stem(pictures: Path, tmp_path: Path) -> None:
         (["--std", "70000", "1", "1"], "std must fit float16"),
         (["--std", "1e-40", "1", "1", "--stats", "exact"], "1 / std must fit float32"),
         (["--pad-value", "inf"], "finite"),
+        (["--mean", "0.485", "0.456", "0.406"], "probably meant: mean 123.675 116.28 103.53 (--mean"),
+        (["--std", "0.5", "0.5", "0.5"], "std 0.5 0.5 0.5 is for pictures in 0..1"),
         (["--size", "0", "5"], "at least 1"),
         (["--size", "5"], "requires 2 arguments"),
         (["--batch-size", "0"], "batch-size"),

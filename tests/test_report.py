@@ -21,7 +21,7 @@ from pspfast.accuracy.comparison import Side, compare
 from pspfast.datasets import VOC, palette
 from pspfast.formats.ledger import Entry, Ledger, Subject, write_ledger
 from pspfast.metrics.class_pairs import Pairs
-from pspfast.report import figures
+from pspfast.report import charts
 from pspfast.report.examples import difference, make_cards
 from pspfast.report.page import render, write_report
 from pspfast.report.saved import Record, SavedRun, read_runs
@@ -150,16 +150,16 @@ def test_heat_map_is_the_matrix_by_rows(run: Path) -> None:
 def test_heat_map_colours_follow_the_limits() -> None:
     pixels = [0, 1, 49, 50, 99, 100, 199, 200, 9500, 9999]
     truth = 10_000
-    steps = [figures._cell("a", "b", one, truth, False).step for one in pixels]
+    steps = [charts._cell("a", "b", one, truth, False).step for one in pixels]
     assert steps == [0, 1, 1, 2, 2, 3, 3, 4, 11, 11]
-    texts = [figures._cell("a", "b", one, truth, False).text for one in (49, 51, 9999, 10_000)]
+    texts = [charts._cell("a", "b", one, truth, False).text for one in (49, 51, 9999, 10_000)]
     assert texts == ["", "1", "99", "100"]
 
 
 def test_heat_map_of_many_classes_takes_the_worst(tmp_path: Path) -> None:
     classes = tuple(f"class{number}" for number in range(150))
     ledger = make_ledger(3, classes, pictures=60)
-    map_ = figures.heat_map(ledger.matrix(), classes)
+    map_ = charts.heat_map(ledger.matrix(), classes)
     areas = ledger.matrix().areas()
     wrong = areas.truth + areas.predicted - 2 * areas.intersection
     worst = {classes[index] for index in np.argsort(-wrong, kind="stable")[:40]}
@@ -173,7 +173,7 @@ def test_confusions_are_the_largest_shares(run: Path) -> None:
     shares = matrix.counts / matrix.areas().truth[:, None]
     np.fill_diagonal(shares, 0)
     row, column = np.unravel_index(shares.argmax(), shares.shape)
-    first = figures.heat_map(matrix, VOC.classes).confusions[0]
+    first = charts.heat_map(matrix, VOC.classes).confusions[0]
     assert (first.truth, first.predicted) == (VOC.classes[row], VOC.classes[column])
     assert first.share == f"{100 * shares[row, column]:.1f} %"
     page = page_of(run)
@@ -295,7 +295,7 @@ def test_differing_facts_are_marked(run: Path, other: Path) -> None:
     (other / "run.json").write_text(json.dumps(fields))
     page = page_of(run, other)
     assert page.row("isa ≠ differs") == ["isa ≠ differs", "avx2", "avx512"]
-    assert page.row("cpu ≠ differs") == ["cpu ≠ differs", "A CPU", figures.NONE]
+    assert page.row("cpu ≠ differs") == ["cpu ≠ differs", "A CPU", charts.NONE]
     assert page.row("canvas") == ["canvas", "60 x 90", "60 x 90"]
 
 
@@ -363,7 +363,7 @@ def test_classes_that_do_not_occur(tmp_path: Path) -> None:
     shown = [row for row in page.rows if len(row) == 3 and row[0] in CLASSES]
     assert shown == [
         ["road", "", "100.00"], ["background", "", "80.00"], ["tree", "not labelled", "0.00"],
-        ["sky", "absent", figures.NONE],
+        ["sky", "absent", charts.NONE],
     ]  # fmt: skip
     assert "Absent classes are neither labelled nor predicted" in page.text("classes")
     assert "No row: sky, tree, of which no pixel is labelled." in page.text("confusion")
@@ -375,7 +375,7 @@ def test_scores_that_do_not_exist(tmp_path: Path) -> None:
     pairs = Pairs(np.array([255]), np.array([0]), np.array([100]))
     write_ledger(tmp_path / "ledger", Ledger(Subject(CLASSES), {"a": Entry("a", "0", (10, 10), pairs)}))
     page = page_of(tmp_path / "ledger")
-    assert f"mIoU {figures.NONE} mAcc {figures.NONE} aAcc {figures.NONE}" in page.text("scores")
+    assert f"mIoU {charts.NONE} mAcc {charts.NONE} aAcc {charts.NONE}" in page.text("scores")
     assert page.text("classes").count("absent") == 4
     assert "nan" not in " ".join(page.sections.values()).casefold()
 
@@ -597,7 +597,7 @@ def _contrast(first: str, second: str) -> float:
 
 
 def _schemes() -> dict[str, dict[str, str]]:
-    css = (Path(figures.__file__).parent / "page.css").read_text()
+    css = (Path(charts.__file__).parent / "page.css").read_text()
     light, dark = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]
     found = {
         name: dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", text)) for name, text in (("light", light), ("dark", dark))
@@ -615,7 +615,7 @@ def test_contrast_is_enough(scheme: str) -> None:
             assert _contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
         for number in range(6):
             assert _contrast(colours[f"run-{number}"], colours[ground]) >= 3, (number, ground)
-    for step in range(len(figures.HEAT_LIMITS) + 2):
+    for step in range(len(charts.HEAT_LIMITS) + 2):
         assert _contrast(colours[f"heat-{step}"], colours[f"on-heat-{step}"]) >= 4.5, step
 
 

@@ -27,7 +27,6 @@ ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "build" / "zoo"
 LEAST = 38
 """Architectures that must export and agree with PyTorch."""
-_TIMEOUT = 1800
 _LAST = ("conv_seg", "cls_seg", "fc_seg")  # what heads call the convolution that makes scores
 _MARKS = "<!-- zoo -->", "<!-- end of zoo -->"
 
@@ -161,6 +160,11 @@ def make_checkpoint(config: str, path: str, shape: tuple[int, int]) -> bool:
         network = build_from_config(config)
     except (RuntimeError, ValueError):
         return False
+    try:
+        network._network.init_weights()
+    except (RuntimeError, ValueError, AttributeError, TypeError, OSError) as error:  # some want their pretraining's
+        print(f"as constructed: {error}", file=sys.stderr)
+    network.requires_grad_(False)
     calibrate(network, shape)
     torch.save({"meta": {}, "state_dict": network.state_dict()}, path)
     return True
@@ -221,7 +225,7 @@ def find(name: str, code: str, *, again: bool) -> dict[str, Any]:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="zoo_") as folder:
         command = [sys.executable, "-m", "tools.zoo", "--one", name, "--folder", folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=_TIMEOUT)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode != 0:
         raise SystemExit(f"{name}: {done.stderr}")
     found = json.loads(done.stdout.splitlines()[-1]) | {"code": code, "seconds": round(time.monotonic() - started)}

@@ -27,9 +27,9 @@ from pspfast.graphs import model_files as graphs
 from pspfast.graphs import pool_repair
 from pspfast.graphs.ascend_limits import LIMITS, OPERATORS, POOL_LIMITS, lists_with, pool_excesses
 from pspfast.graphs.diagnosis import Diagnosis, diagnose, exact_feature_sizes
+from pspfast.graphs.inference import infer
 from pspfast.graphs.pool_repair import RepairError, repair
 from pspfast.graphs.pool_windows import average_matrix, published_pool
-from pspfast.graphs.pools import infer
 
 SCALES = (1, 2, 3, 6)
 nn = torch.nn
@@ -757,7 +757,7 @@ def test_what_is_no_model(kind: str, old_file: str, tmp_path: Path) -> None:
 
 
 def test_graphs_that_onnx_refuses_are_reported(tmp_path: Path) -> None:
-    node = helper.make_node("AveragePool", ["nowhere"], ["y"], kernel_shape=[3, 3], strides=[1], pads=[1])
+    node = helper.make_node("AveragePool", ["nowhere"], ["y"], kernel_shape=[3, 3])
     (tmp_path / "m.onnx").write_bytes(graph([node], [1, 2, 8, 8]).SerializeToString())
     done = doctor(tmp_path / "m.onnx")
     assert done.exit_code == 1 and "onnx.checker refuses" in done.output

@@ -482,6 +482,26 @@ def test_labels_that_cannot_be_used(tmp_path: Path, two: tuple[str, str]) -> Non
     assert run(two[0], two[0], "--labels", labels).exit_code == 2
 
 
+def test_each_side_has_its_own_order_of_channels() -> None:
+    """A network that takes blue first, and files of it that take red first, say so or not."""
+    turned = {"to_rgb": False, "mean": pspfast.IMAGENET_MEAN[::-1], "std": pspfast.IMAGENET_STD[::-1]}
+    blue_first = TorchRunner(network(WEIGHTS, **turned), "conv")
+    red_first = np.ascontiguousarray(WEIGHTS[:, ::-1])
+    assert verify(OnnxRunner(graph(red_first), channels="rgb"), blue_first).equal == 1
+    assert verify(OnnxRunner(graph(WEIGHTS), channels="bgr"), blue_first).equal == 1
+    assert verify(OnnxRunner(graph(WEIGHTS)), blue_first).equal == 1  # what says nothing is fed as the other is
+    assert verify(OnnxRunner(graph(red_first)), blue_first).equal < 0.9
+    same = verify(TorchRunner(network(red_first), "conv"), blue_first)
+    assert same.equal == 1  # the constants are the same, in another order
+    with pytest.raises(ValueError, match="normalized differently"):
+        verify(TorchRunner(network(red_first), "conv"), TorchRunner(network(WEIGHTS, to_rgb=False), "conv"))
+    bytes_taken = graph(WEIGHTS, kind="uint8")
+    assert verify(bytes_taken, OnnxRunner(graph()), channels="bgr").equal > 0.99
+    assert verify(bytes_taken, OnnxRunner(graph()), channels="rgb").equal < 0.9
+    with pytest.raises(ValueError, match="is a runner already"):
+        verify(OnnxRunner(bytes_taken), graph(), channels="rgb")
+
+
 def test_noise_is_seeded(two: tuple[str, str]) -> None:
     first, again, other = (verify(two[1], two[0], seed=seed) for seed in (1, 1, 2))
     assert first == again and first.pictures != other.pictures

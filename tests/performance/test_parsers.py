@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,6 +56,20 @@ def test_perf_vision_of_newer_builds() -> None:
     assert found["interface"].throughput == 8.19018 and found["post"].throughput == 7.91221
     assert found["data read"].throughput == 1.45105e6 and found["infer"].batch is None
     assert by_kind(texts.PERF_NEWER.replace("\n", "\r\n"), "some.txt") == found
+
+
+@pytest.mark.parametrize(("rate", "latency"), [(202.9, 2.219), (261.51, 0.764943), (7.912, 128.0), (1000.0, 0.07)])
+def test_the_inference_stage_waits_in_its_rate_alone(rate: float, latency: float) -> None:
+    """Real files have products of 70 to 1013."""
+    text = texts.PERF_BS1.replace("7.91227", str(rate)).replace("126.139", str(latency))
+    found = by_kind(text)["infer"]
+    assert (found.throughput, found.latency_ms) == (rate, {"mean": latency})
+
+
+def test_pure_inference_of_uneven_rounds() -> None:
+    """Both figures are means: that of rates times that of times is above 1000."""
+    text = "[INFO] ave_throughputRate: 315.424samples/s, ave_latency: 3.4ms\n"
+    assert by_kind(text)["pure inference"].throughput == 315.424
 
 
 def test_pure_inference() -> None:
@@ -122,11 +137,85 @@ def test_ais_bench_summary() -> None:
     assert early.throughput == 20 and ASSUMED_BATCH in early.notes
 
 
+def threads_summary(*intervals: tuple[float, float], mean: float, batch: int = 1, **others: Any) -> str:
+    """As ais_bench writes it with --threads: its throughput is 1000 x batch / mean, as ever."""
+    copies = {"mean": 1.0, "count": len(intervals)}
+    fields = {
+        "NPU_compute_time": {"mean": mean, "count": len(intervals)},
+        "H2D_latency": copies,
+        "D2H_latency": copies,
+        "npu_compute_time_list": intervals,
+        "throughput": 1000 * batch / mean,
+        "args": ["--model", "m.om", "--input", "bins", "--threads", "2"],
+    }
+    return summary(**{**fields, **others})
+
+
 def test_ais_bench_summary_of_several_threads() -> None:
-    """Times overlap: a throughput that is not 1000 x batch / mean is no contradiction."""
-    text = summary(NPU_compute_time={"mean": 117.5, "count": 91}, throughput=250.0, args=["x", "--batchsize", "16"])
-    one = by_kind(text)["npu compute"]
-    assert one.throughput == 250 and one.batch_run == 16 and "several threads" in one.notes[0]
+    """Its mean is of merged intervals: no inference takes so little."""
+    found = by_kind(threads_summary((0.0, 20.0), (1.0, 21.0), (21.5, 41.5), (22.0, 42.0), mean=41.5 / 4, batch=8))
+    assert found.keys() == {"npu compute"}  # copies run beside computation
+    one = found["npu compute"]
+    assert (one.throughput, one.batch_run, one.iterations) == (8000 / (41.5 / 4), 8, 4)
+    assert one.latency_ms == {"mean": 41.5 / 4} and "several threads" in one.notes[0] and "takes 20 ms" in one.notes[0]
+    # One inside the other, out of order; and such as happen not to overlap.
+    nested = threads_summary((50.0, 60.0), (0.0, 30.0), (5.0, 10.0), mean=40 / 3)
+    assert by_kind(nested)["npu compute"].throughput == pytest.approx(75)
+    apart = threads_summary((0.0, 10.0), (10.0, 20.0), mean=10.0)
+    assert by_kind(apart)["npu compute"].batch_run == 1
+    log = texts.AIS_2023.replace("min = 116.1, max = 119.9, ", "").replace(
+        ", median = 117.4, percentile(99%) = 119.8", ""
+    )
+    one = by_kind(log)["npu compute"]
+    assert one.batch_run == 16 and "several threads" in one.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (threads_summary((0.0, 20.0), (1.0, 21.0), mean=20.0), "mean is 20 ms, that of its npu_compute_time_list 10.5"),
+        (threads_summary((0.0, 20.0), (1.0, 21.0), mean=10.5, throughput=250.0), "make a batch of 2.6"),
+        (
+            threads_summary((0.0, 20.0), (1.0, 21.0), mean=10.5, NPU_compute_time={"mean": 10.5, "count": 3}),
+            "count is 3, its npu_compute_time_list has 2",
+        ),
+    ],
+)
+def test_summaries_of_threads_that_contradict_themselves(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"log contradicts itself: .*{message}"):
+        parse(text, "log")
+
+
+def test_ais_bench_summary_of_changing_batches() -> None:
+    one = by_kind(summary(throughput=150.0, args=["x", "--auto_set_dymdims_mode", "1"]))["npu compute"]
+    assert (one.throughput, one.batch_run) == (150, None) and "17.625 on average" in one.notes[0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[INFO] throughput 1000*batchsize.mean(16)/NPU_compute_time.mean(245.6): 65.14657980456026",
+        "[INFO] throughput 1000*batchsize(16)/NPU_compute_time.mean(245.6): 65.14657980456026",
+        "Throughput 1000*batchsize.mean(16)/NPU_compute_time.mean(245.6): 65.14657980456026",
+    ],
+)
+def test_ais_bench_throughput_line_alone(line: str) -> None:
+    for text in (line, f"# doc\n```\n{line}\n```\n"):
+        one = by_kind(text)["npu compute"]
+        assert (one.throughput, one.batch_run, one.latency_ms) == (65.14657980456026, 16, {"mean": 245.6})
+        assert not one.notes
+    with pytest.raises(ValueError, match="contradicts itself: batch 16"):
+        parse(line.replace("65.1", "85.1"), "log")
+
+
+def test_ais_bench_throughput_line_alone_as_it_was_first() -> None:
+    line = "[INFO] throughput (1000*batchsize/NPU_compute_time): 172.41379310344828"
+    (one,) = parse(f"# doc\n```\n{line}\n```\n", "log").measurements
+    assert (one.throughput, one.batch_run, one.latency_ms) == (172.41379310344828, None, {})
+    (one,) = parse(f"python ais_infer.py --batchsize 4\n```\n{line}\n```\n", "log").measurements
+    assert (one.throughput, one.batch_run) == (172.41379310344828, 4)
+    with pytest.raises(ValueError, match="cut short"):
+        parse(line, "log")
 
 
 def test_trtexec_7_takes_gpu_compute_and_never_0_qps() -> None:
@@ -173,8 +262,15 @@ def test_trtexec_8_batch_is_that_of_the_binding() -> None:
 
 
 def test_trtexec_8_reads_large_and_small_numbers() -> None:
-    text = texts.trt_8("trtexec --onnx=m.onnx", dimensions="1x3x5x5").replace("19.67 qps", "1.29e+08 qps")
+    text = texts.trt_8("trtexec --onnx=m.onnx", dimensions="1x3x5x5")
+    text = re.sub(r"= \d+\.\d+ ms", "= 7.5e-06 ms", text)
+    text = re.sub(r"(?<=\] Latency: ).*", lambda line: line[0].replace("7.5e-06", "2.25e-05"), text)
+    text = text.replace("60 queries over", "393450000 queries over")
+    text = text.replace("19.67 qps", "1.29e+08 qps").replace(
+        "Total GPU Compute Time: 3.0 s", "Total GPU Compute Time: 2.95 s"
+    )
     assert by_kind(text)["wall clock"].throughput == 1.29e8
+    assert by_kind(text)["gpu compute"].latency_ms["p99"] == 7.5e-6
 
 
 @pytest.mark.parametrize(
@@ -247,6 +343,13 @@ PERF = "perf_vision_batchsize_16_device_1.txt"
             texts.PERF_BS1.replace("28.1654", "281.654"),
             r"contradicts itself: \[preprocess\] has a throughputRate of 281",
         ),
+        (
+            texts.PERF_BS1.replace("126.139", "133.5"),
+            r"\[infer\] has .* 133.5 ms, whose product .* about 1000, or less",
+        ),
+        (texts.PERF_BS1.replace("126.139", "0"), r"\[infer\] has .* moduleLatency of 0 ms"),
+        (texts.PERF_BS1.replace("126.387", "12.6387"), r"\[post\] has .* whose product should be about 1000$"),
+        (texts.PURE_STDOUT.replace("123.129", "246.258"), "contradicts itself: ave_throughputRate 8.12674"),
         (texts.PERF_BS1.replace("8.19018", "nan"), "Interface throughputRate that is no number"),
         (texts.PERF_BS1.replace("7.85666, lat", "0, lat"), "end to end: a throughput must be a number above 0"),
         (texts.PERF_BS1.replace("7.85666", "1e999"), "log: 1e999 is beyond any measurement"),
@@ -255,7 +358,8 @@ PERF = "perf_vision_batchsize_16_device_1.txt"
         (texts.PURE_STDOUT + texts.PURE_FILE, "has 2 summaries of pure inference"),
         ("Inference average time: \n", "log is cut short: .*msame"),
         (texts.AIS_2023.split("[INFO] throughput")[0], "cut short: expected a line 'throughput"),
-        (texts.AIS_2023.replace("NPU_compute_time (ms)", "NPU (ms)"), r"cut short: expected NPU_compute_time \(ms\)"),
+        (texts.AIS_EARLY.replace("NPU_compute_time (ms)", "NPU (ms)"), r"cut short: expected NPU_compute_time \(ms\)"),
+        (texts.AIS_2023.replace("mean = 117.5", "mean = 117.9").replace(".mean(117.5)", ".mean(107.5)"), "line of the"),
         (texts.AIS_2023.replace("(16)", "(8)"), "contradicts itself: batch 8 and a mean of 117.5 ms make 68"),
         (texts.AIS_2023.replace("min = 116.1", "min = 130.1"), "min 130.1 ms is above median 117.4 ms"),
         (summary(throughput=150.0), "log contradicts itself: .* make a batch of 17.6"),
@@ -268,6 +372,10 @@ PERF = "perf_vision_batchsize_16_device_1.txt"
         (texts.trt_8("trtexec --onnx=m", passed=False), "this run of trtexec failed; it has no figures"),
         (texts.trt_8("trtexec --onnx=m").rsplit("&&&&", 1)[0], "cut short: trtexec's last line"),
         (texts.trt_8("trtexec --onnx=m").replace("has 60 queries", "has 10 queries"), "contradicts itself: 10 queries"),
+        (
+            texts.trt_8("trtexec --onnx=m").replace("mean = 52.0", "mean = 53.4"),
+            "contradicts itself: a mean of 1.1 ms in, 50 ms of GPU compute and 0.9 ms out make 52 ms",
+        ),
         ("# doc\n```\nls -l\n```\n", "none of its blocks is a tool's output"),
     ],
 )

@@ -850,7 +850,8 @@ def _load(about: dict[str, Any], context: int) -> _Model:
 def _compute(lock: Any, model: _Model, batch: int, reads: list[_Span], writes: list[_Span]) -> None:
     picture = 0 if model.gear_index != 0 else 1
     tensor, taken = model.inputs[picture], model.session.get_inputs()[0]
-    shape = (batch, *tensor.dims[1:])
+    is_one_picture = model.gear_index is None and len(tensor.dims) == 3  # which has no dimension for its number
+    shape = tuple(tensor.dims) if is_one_picture else (batch, *tensor.dims[1:])
     count = int(np.prod(shape)) * np.dtype(tensor.dtype).itemsize
     with lock:
         if model.gear_index is not None:

@@ -134,6 +134,31 @@ def test_what_is_refused(tmp_path: Path) -> None:
             )
 
 
+def test_the_evaluator_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyPI's ais_bench_benchmark has a package ais_bench without what is for inference."""
+    package = tmp_path / "site" / "ais_bench"
+    (package / "benchmark").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ais_bench"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    om = write_om(tmp_path / "m.om", labels_model(tmp_path / "m.onnx"), batch=1)
+    with pytest.raises(
+        MissingExtra, match=r"probably ais_bench_benchmark.*up to 3\.11.*msprobe install_deps"
+    ) as missing:
+        open_runtime(om, "ais_bench")
+    assert str(package / "__init__.py") in str(missing.value)
+    monkeypatch.delitem(sys.modules, "ais_bench")
+    # What inference needs in turn is not there: that is another matter.
+    (package / "infer").mkdir()
+    (package / "infer" / "__init__.py").write_text("")
+    (package / "infer" / "interface.py").write_text("import aclruntime")
+    with pytest.raises(MissingExtra, match=r"cannot be imported .*aclruntime"):
+        open_runtime(om, "ais_bench")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ais_bench"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
 def test_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     om = write_om(tmp_path / "m.om", labels_model(tmp_path / "m.onnx"), batch=1)
     monkeypatch.setitem(sys.modules, "ais_bench", None)

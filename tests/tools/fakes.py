@@ -180,7 +180,7 @@ def fake_atc(
         KNOWN = set('''framework model output input_format input_shape soc_version input_fp16_nodes output_type out_nodes
             insert_op_conf dynamic_batch_size dynamic_image_size dynamic_dims precision_mode precision_mode_v2
             op_precision_mode op_select_implmode optypelist_for_implmode enable_small_channel fusion_switch_file log
-            buffer_optimize disable_reuse_memory keep_dtype modify_mixlist display_model_info'''.split())
+            buffer_optimize disable_reuse_memory keep_dtype modify_mixlist display_model_info mode'''.split())
         flags = {}
         for word in sys.argv[1:]:
             found = re.fullmatch(r"--([a-z0-9_]+)=(.+)", word)
@@ -190,7 +190,8 @@ def fake_atc(
         for name in ("framework", "model", "output", "soc_version"):
             if name not in flags:
                 refuse("no --" + name)
-        if flags["framework"] != "5" or flags.get("log", "null") not in ("debug", "info", "warning", "error", "null"):
+        wanted = "1" if flags["model"].endswith(".air") else "5"
+        if flags["framework"] != wanted or flags.get("log", "null") not in ("debug", "info", "warning", "error", "null"):
             refuse("a value")
         for name in ("model", "output"):
             if not os.path.isabs(flags[name]) or not re.fullmatch(r"[A-Za-z0-9_./-]+", flags[name]):
@@ -291,6 +292,10 @@ def fake_ais_bench(folder: Path, *, mode: str = "new") -> Path:
             refuse(sys.argv)
         if mode == "no module":
             print(f"{sys.executable}: No module named ais_bench", file=sys.stderr)
+            sys.exit(1)
+        if mode == "other package":
+            print(f"{sys.executable}: No module named ais_bench.__main__; 'ais_bench' is a package and cannot be directly "
+                  "executed", file=sys.stderr)
             sys.exit(1)
         words = sys.argv[3:]
         if len(words) % 2:

@@ -76,6 +76,7 @@ def test_constants_that_halves_have_make_no_error() -> None:
         ({"std": (1, 1, float("inf"))}, "1 / std as a half"),
         ({"std": (1e9, 1, 1)}, "1 / std as a half"),
         ({"input": -1}, "counted from 0"),
+        ({"std": (0.229, 0.224, 0.225)}, r"meant: std 58.395 57.12 57.375 \(--std"),
     ],
 )
 def test_limits(change: dict[str, Any], message: str) -> None:
@@ -138,7 +139,9 @@ def test_command_refuses() -> None:
     assert done.exit_code == 2
     assert "means of 0 to 255, got 300" in done.stderr
     done = CliRunner().invoke(main, ["--mean", "0.485", "0.456", "0.406"])
-    assert "constants for bytes are up to 255" in done.stderr
+    assert done.exit_code == 2
+    assert "mean 0.485 0.456 0.406 is for pictures in 0..1" in done.stderr
+    assert "--mean 123.675 116.28 103.53" in done.stderr
 
 
 class TestModels:

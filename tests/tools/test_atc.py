@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from pspfast.system import cann_places
 from pspfast.system.processes import ToolMissing
-from pspfast.vendors import npu_smi, toolkit
+from pspfast.vendors import npu_smi
 from pspfast.vendors.atc import parse_shapes
 from pspfast.vendors.atc_log import family, read_log
 from pspfast.vendors.toolkit import find_toolkit, how_to_enter
@@ -196,7 +197,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "tools"))
-    monkeypatch.setattr(toolkit, "INSTALL_ROOTS", (str(tmp_path / "no/such/cann"),))
+    monkeypatch.setattr(cann_places, "INSTALL_ROOTS", (str(tmp_path / "no/such/cann"),))
     monkeypatch.setattr(npu_smi, "_FOLDERS", ())
     return tmp_path / "work"
 

@@ -164,7 +164,8 @@ def test_ais_bench(here: Path, mode: str, summary: str) -> None:
 @pytest.mark.parametrize(
     ("mode", "kind", "message"),
     [
-        ("no module", ToolMissing, "no module ais_bench; install the wheels"),
+        ("no module", ToolMissing, "no module ais_bench; .*up to 3.11.* `msprobe install_deps"),
+        ("other package", ToolMissing, "another package of the name ais_bench, probably ais_bench_benchmark"),
         ("device", ToolFailed, "the device cannot be opened"),
         ("mismatch", ToolFailed, "filesize: 750000 not match"),
         ("nothing", ToolFailed, "exit status 0 and no summary"),

@@ -1,4 +1,4 @@
-"""What can be compared: a ledger, a result that ``--json`` wrote, published scores."""
+"""What can be compared: a run's folder, a ledger, a result that ``--json`` wrote, published scores."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from pspfast.accuracy import bootstrap
 from pspfast.formats.ledger import Ledger
 from pspfast.formats.result import Result
+from pspfast.formats.run_folder import LEDGER, RESULT, result_in, rules_of
 from pspfast.metrics.scores import Areas
 
 if TYPE_CHECKING:
@@ -62,17 +63,19 @@ class Side:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], **rules: Any) -> Side:
-        """Read a ledger, or a result that ``--json`` wrote.
+        """Read a run's folder, a ledger, or a result that ``--json`` wrote.
 
         Args:
-            path: the file.
+            path: the file; of a folder its ledger, by the rules that its result was made by, else its result.
             **rules: ``label_map``, ``reduce_zero_label``; a result must have been made with the same.
 
         Raises:
             OSError: it cannot be read.
-            ValueError: it is neither, or a result made by other rules.
+            ValueError: it is none of them, or a result made by other rules.
         """
         path = os.fspath(path)
+        if os.path.isdir(path):
+            return cls._of_folder(path, rules)
         with open(path, "rb") as file:
             if not file.seekable():
                 raise ValueError(f"{path} is a pipe, which can be read only once; give a file")
@@ -82,6 +85,17 @@ class Side:
         if b'"pspfast result"' in head:
             return cls._of_result(path, Result.read(path), rules)
         raise ValueError(f"{path} is neither a ledger (--ledger) nor a result (--json) of pspfast")
+
+    @classmethod
+    def _of_folder(cls, path: str, rules: dict[str, Any]) -> Side:
+        result, ledger = result_in(path), os.path.join(path, LEDGER)
+        if os.path.exists(ledger):
+            made_by = rules_of(Result.read(result)) if result else {}
+            asked = {rule: value for rule, value in rules.items() if value is not None}
+            return cls._of_ledger(path, Ledger.read(ledger), made_by | asked)
+        if result:
+            return cls._of_result(path, Result.read(result), rules)
+        raise ValueError(f"{path} is a folder without {LEDGER} or {RESULT}; give the folder of a run with scores")
 
     @classmethod
     def _of_ledger(cls, path: str, ledger: Ledger, rules: dict[str, Any]) -> Side:

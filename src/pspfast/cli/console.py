@@ -5,22 +5,29 @@ Results go to standard output, everything else to standard error.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import signal
 import sys
 import traceback
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec
+
+import click
 
 from pspfast.cli.progress_bar import ProgressBar
 from pspfast.system.files import OutputError
 from pspfast.system.libraries import MissingExtra
-from pspfast.system.terminal import drawn_by, tell
+from pspfast.system.terminal import drawn_by, give_up, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["CONTEXT_SETTINGS", "DONE", "INTERRUPTED", "MISSING", "SOME_FAILED", "USAGE", "handles_errors", "set_level"]
+__all__ = [
+    "CONTEXT_SETTINGS", "DONE", "INTERRUPTED", "MISSING", "SOME_FAILED", "USAGE", "GuardedCommand", "handles_errors",
+    "set_level",
+]  # fmt: skip
 
 DONE, SOME_FAILED, USAGE, MISSING, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit statuses; ``MISSING`` is for a tool or library that is not installed, 130 what shells give a command stopped
@@ -59,12 +66,48 @@ def handles_errors(command: Callable[P, int]) -> Callable[P, None]:
             _tell_error(error, f"not enough memory: {error}")
             status = USAGE
         except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end in the middle of these lines
-            tell("interrupted; what is written is whole, run the same command again to go on")
+            _tell_interrupted()
             status = INTERRUPTED
         sys.exit(status)
 
     return run
+
+
+class GuardedCommand(click.Command):
+    """A command that ends as :func:`handles_errors` says also before it is called: while options are read and modules
+    loaded, and while it tells about itself.
+    """
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """See :class:`click.Command`."""
+        with _ends_with_a_status():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """See :class:`click.Command`."""
+        with _ends_with_a_status():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _ends_with_a_status() -> Iterator[None]:
+    """Turn Ctrl-C, which click would make status 1 of, and a standard output that is full into an exit status."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _tell_interrupted()
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        if error.errno == errno.EPIPE or error.filename is not None:
+            raise  # a reader that has gone away, which click sees to; or no stream
+        give_up(sys.stdout)
+        _tell_error(error, str(OutputError("standard output", error)))
+        sys.exit(SOME_FAILED)
+
+
+def _tell_interrupted() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end in the middle of this line
+    tell("interrupted; what is written is whole, run the same command again to go on")
 
 
 _shows_traces = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -10,6 +11,7 @@ from click.shell_completion import get_completion_class
 
 import pspfast
 from pspfast.cli import console
+from pspfast.cli.suggestions import SuggestingGroup
 from pspfast.system import terminal
 
 __all__ = ["main"]
@@ -62,7 +64,7 @@ pspfast compare --baseline voc-opensource pspfast_run/ledger.jsonl
 pspfast doctor env"""
 
 
-class _Stages(click.Group):
+class _Stages(console.GuardedCommand, SuggestingGroup):
     def list_commands(self, _: click.Context) -> list[str]:
         return [*_STAGES, *self.commands]
 
@@ -78,8 +80,20 @@ class _Stages(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         typed, command, rest = super().resolve_command(ctx, args)
         if command is not None and typed is not None and not ctx.resilient_parsing:
-            ctx.default_map = {typed: self._defaults(ctx, typed.replace("_", "-"), command)}
+            stage = typed.replace("_", "-")
+            if stage in _STAGES:
+                self._take_variables(stage, command)
+            ctx.default_map = {typed: self._defaults(ctx, stage, command)}
         return typed, command, rest
+
+    def _take_variables(self, stage: str, command: click.Command) -> None:
+        from pspfast.cli.variables import check_variables, name_variables
+
+        name_variables(stage, command)
+        try:
+            check_variables(stage, command, _STAGES, os.environ)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
 
     def _defaults(self, ctx: click.Context, name: str, command: click.Command) -> dict[str, Any]:
         from pspfast.cli import settings

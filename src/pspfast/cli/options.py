@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from pspfast.datasets import DATASETS, data_set, read_classes, read_split
+from pspfast.datasets import DATASETS, VOC, data_set, read_classes, read_split, with_label_suffix
 from pspfast.system import terminal
 from pspfast.system.files import OutputError, stem, write_whole
 from pspfast.system.threads import default_workers
@@ -20,11 +20,16 @@ if TYPE_CHECKING:
     from pspfast.formats.result import Result
 
 __all__ = [
+    "bin_layout_option",
+    "channels_option",
     "class_options",
     "data_set_as_asked",
+    "data_set_option",
     "data_set_options",
     "label_or_none",
     "label_rule_options",
+    "named_label_options",
+    "output_name_option",
     "pictures_of_split",
     "report_result",
     "report_writer",
@@ -42,7 +47,33 @@ workers_option = click.option(
 )
 
 
-def _data_set_option(default: str | None, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def bin_layout_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``bin_layout``: where the channels of bins are that no manifest describes."""
+    return click.option(
+        "--bin-layout",
+        type=click.Choice(["nchw", "nhwc"]),
+        help="Of bins without a manifest, for a model of floats with its channels last.",
+    )(command)
+
+
+def channels_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``channels``: the order of a picture's channels where the model does not tell it."""
+    return click.option(
+        "--channels",
+        type=click.Choice(["rgb", "bgr"]),
+        help="Which the model takes first; its own word, else rgb for floats and bgr for bytes.",
+    )(command)
+
+
+def output_name_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``output_name``: which of several outputs has the labels."""
+    return click.option(
+        "--output-name", metavar="NAME", help="The model's output with labels or scores, where it has several."
+    )(command)
+
+
+def data_set_option(default: str | None, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``data_set``: a :class:`pspfast.datasets.DataSet`, or ``None`` if it is left out and has no default."""
     return click.option(
         "--dataset",
         "data_set",
@@ -62,12 +93,26 @@ def data_set_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="DIR",
         help="The data set's own folder (VOC2012), which has all the others.",
     )
-    return _data_set_option("voc", "Says what labels mean and how files are named")(root(command))
+    return data_set_option("voc", "Says what labels mean and how files are named")(root(command))
+
+
+_label_suffix_option = click.option(
+    "--label-suffix",
+    metavar="END",
+    help="What label pictures' names end in, as _mask.png; the data set's if left out.",
+)
 
 
 def class_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What labels mean where it is not what the data set says, see :func:`data_set_as_asked`."""
+    """What labels mean and are called where it is not what the data set says, see :func:`data_set_as_asked`."""
+
+    @functools.wraps(command)
+    def with_suffix(*args: Any, data_set: DataSet, label_suffix: str | None, **others: Any) -> Any:
+        return command(*args, data_set=_suffixed(data_set, label_suffix), **others)
+
+    optioned: Callable[..., Any] = with_suffix
     for option in (
+        _label_suffix_option,
         *_rule_options,
         click.option(
             "--ignore-index",
@@ -78,30 +123,56 @@ def class_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--classes", type=click.Path(), help="File with one class name a line; the data set's if left out."
         ),
     ):
-        command = option(command)
-    return command
+        optioned = option(optioned)
+    return optioned
 
 
 def label_rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What labels of a ledger mean: ``label_map`` and ``reduce_zero_label``, ``None`` for those of its data set."""
 
     @functools.wraps(command)
-    def with_rules(
-        *args: Any,
-        data_set: DataSet | None,
-        label_map: dict[int, int] | None,
-        reduce_zero_label: bool | None,
-        **others: Any,
-    ) -> Any:
-        if data_set is not None:
-            asked = _with_rules(data_set, label_map, reduce_zero_label)
-            label_map, reduce_zero_label = dict(asked.label_map), asked.reduce_zero_label
-        return command(*args, label_map=label_map, reduce_zero_label=reduce_zero_label, **others)
+    def with_rules(*args: Any, data_set: DataSet | None, **others: Any) -> Any:
+        return command(*args, **_rules_asked(data_set, others))
 
-    optioned: Callable[..., Any] = with_rules
-    for option in (*_rule_options, _data_set_option(None, "Says what labels mean; the ledger's own if left out")):
-        optioned = option(optioned)
-    return optioned
+    return _optioned(with_rules, "Says what labels mean; the ledger's own if left out")
+
+
+def named_label_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What labels mean, as :func:`label_rule_options`, and how pictures and labels are named: ``data_set``."""
+
+    @functools.wraps(command)
+    def with_rules(*args: Any, data_set: DataSet | None, label_suffix: str | None, **others: Any) -> Any:
+        naming = _suffixed(data_set or VOC, label_suffix)
+        return command(*args, data_set=naming, **_rules_asked(data_set, others))
+
+    said = "Says what labels mean and how files are named; labels as they are, under the pictures' names, if left out"
+    return _label_suffix_option(_optioned(with_rules, said))
+
+
+def _rules_asked(data_set: DataSet | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Options with the data set's rules where none are given."""
+    if data_set is None:
+        return options
+    asked = _with_rules(data_set, options["label_map"], options["reduce_zero_label"])
+    return options | {"label_map": dict(asked.label_map), "reduce_zero_label": asked.reduce_zero_label}
+
+
+def _optioned(command: Callable[..., Any], data_set_help: str) -> Callable[..., Any]:
+    for option in (*_rule_options, data_set_option(None, data_set_help)):
+        command = option(command)
+    return command
+
+
+def _suffixed(data_set: Any, suffix: str | None) -> Any:
+    """A data set with ``--label-suffix``; ``None`` stays, where a command goes without a data set."""
+    if suffix is None:
+        return data_set
+    if data_set is None:
+        raise click.UsageError("--label-suffix needs --dataset, which says what such labels mean")
+    try:
+        return with_label_suffix(data_set, suffix)
+    except ValueError as error:  # before the command, which has console.handles_errors
+        raise click.UsageError(str(error)) from None
 
 
 def data_set_as_asked(

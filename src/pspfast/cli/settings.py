@@ -9,17 +9,19 @@ A table for each stage, keys spelled as the options are; ``[all]`` is for every 
     image-folder-path = "VOCdevkit/VOC2012/JPEGImages"
 
 What is typed wins over the environment (``PSPFAST_PREPROCESS_WORKERS``), which wins over the stage's table, which wins
-over ``[all]``. Paths are meant from the file's folder.
+over ``[all]``. Paths are meant from the file's folder, ``~`` is the home folder.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from pspfast.cli.path_types import NamedPath, NameOrPath, path_from
+from pspfast.cli.suggestions import nearest
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -68,7 +70,7 @@ def read_settings(path: str, stages: Iterable[str]) -> dict[str, dict[str, Any]]
     known = [_ALL, *stages]
     for name, table in tables.items():
         if name.replace("_", "-") not in known:
-            raise ValueError(f"{path}: {name!r} is no stage{_nearest(name, known)}; tables are {', '.join(known)}")
+            raise ValueError(f"{path}: {name!r} is no stage{nearest(name, known)}; tables are {', '.join(known)}")
         if not isinstance(table, dict):
             raise ValueError(f"{path}: {name} must be a table, [{name}], got {table!r}")
     return {name.replace("_", "-"): table for name, table in tables.items()}
@@ -117,7 +119,7 @@ def defaults(
         elif name in known:
             found[known[name].name or ""] = _value(path, f"[{stage}] {key}", value, known[name])
         else:
-            raise ValueError(f"{path}: [{stage}] {key}: no such option{_nearest(name, known)}; see pspfast {stage} -h")
+            raise ValueError(f"{path}: [{stage}] {key}: no such option{nearest(name, known)}; see pspfast {stage} -h")
     return found
 
 
@@ -149,12 +151,14 @@ def _value(path: str, where: str, value: Any, option: click.Parameter) -> Any:
         raise ValueError(f"{path}: {where} must be {'a list' if is_list else 'a single value'}, got {value!r}")
     if not isinstance(option.type, click.Path):
         return value
-    folder = os.path.dirname(path)
-    if is_list:
-        return [os.path.join(folder, one) for one in value]
-    return os.path.join(folder, value)
+    try:
+        paths = [_path(os.path.dirname(path), one, option.type) for one in (value if is_list else [value])]
+    except ValueError as error:
+        raise ValueError(f"{path}: {where}: {error}") from None
+    return paths if is_list else paths[0]
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name.replace("_", "-"), list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+def _path(folder: str, value: Any, kind: click.Path) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, got {value!r}")
+    return kind.from_folder(folder, value) if isinstance(kind, NameOrPath | NamedPath) else path_from(folder, value)

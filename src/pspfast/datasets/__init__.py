@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pspfast.datasets.colours import palette
 from pspfast.datasets.dataset import DataSet
+from pspfast.datasets.label_suffixes import labels_of_another_suffix, no_labels, with_label_suffix
 from pspfast.datasets.layout import (
     Places,
     find_labels,
     find_picture,
     label_folder_beside,
     labels_in,
-    no_labels,
     pictures_in,
     places,
 )
@@ -29,10 +29,12 @@ __all__ = [
     "find_picture",
     "label_folder_beside",
     "labels_in",
+    "labels_of_another_suffix",
     "no_labels",
     "palette",
     "pictures_in",
     "places",
     "read_classes",
     "read_split",
+    "with_label_suffix",
 ]

@@ -1,7 +1,7 @@
 """Where a data set's files are: a folder, or an uncompressed ``.tar`` that is read where it lies.
 
-An archive's headers are read once, when it is opened; its files are then read with one ``pread`` each, from as many
-threads as want to.
+An archive's headers are read once, when it is opened, its files are then read with one ``pread`` each, from as many
+threads as want to. Links are followed inside the archive.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from pspfast.datasets.splits import text_of
 from pspfast.pictures.reader import PictureError, read_picture_file
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _COMPRESSED = {
 }
 _NS = 1_000_000_000
 _END = bytes(512)  # the block after the last file
+_MOST_LINKS = 40  # that are followed for one path, as Linux does; more are a circle
 
 
 class Tree(ABC):
@@ -81,13 +83,10 @@ class Tree(ABC):
 
         Raises:
             PictureError: it cannot be read.
-            ValueError: it is not UTF-8.
+            ValueError: it is not text.
         """
         data, _ = self.read(path)
-        try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{self.shown(path)} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+        return text_of(data, self.shown(path))
 
     def __enter__(self) -> Tree:
         return self
@@ -161,13 +160,14 @@ class Archive(Tree):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.root = os.path.abspath(path)
         self._file = os.open(self.root, os.O_RDONLY | os.O_CLOEXEC)
+        self._links: dict[str, str] = {}
         try:
             self._members = self._indexed()
         except BaseException:
             os.close(self._file)
             raise
         self._folders: dict[str, set[str]] = {}
-        for path in self._members:
+        for path in (*self._members, *self._links):
             rest = path
             while rest:
                 folder, _, name = rest.rpartition("/")
@@ -186,11 +186,13 @@ class Archive(Tree):
                     f"{tool} it and give the .tar, or unpack it and give the folder"
                 )
         size = os.fstat(self._file).st_size
-        members = {}
+        members: dict[str, tuple[int, int, int]] = {}
         try:
             with open(os.dup(self._file), "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
                 for member in archive:
                     name = os.path.normpath(member.name).lstrip("/")
+                    if member.islnk() or member.issym():
+                        self._add_link(name, member, members)
                     if not member.isreg():
                         continue
                     if member.issparse():
@@ -198,6 +200,7 @@ class Archive(Tree):
                     if member.offset_data + member.size > size:
                         raise tarfile.ReadError(f"it ends inside {name}")
                     members[name] = (member.offset_data, member.size, int(member.mtime * _NS))
+                    self._links.pop(name, None)  # what was added later counts
                 if os.pread(self._file, len(_END), archive.offset) != _END:
                     raise tarfile.ReadError("it ends without an end mark")
         except tarfile.TarError as error:
@@ -206,16 +209,27 @@ class Archive(Tree):
             raise ValueError(f"{self.root}: no files in this tar file")
         return members
 
+    def _add_link(self, name: str, link: tarfile.TarInfo, members: dict[str, tuple[int, int, int]]) -> None:
+        """Take a link for the file that it leads to; a hard link is what tar makes of a file it meets a second time."""
+        members.pop(name, None)
+        folder = os.path.dirname(name) if link.issym() else ""  # a hard link is named from the archive's root
+        target = os.path.normpath(os.path.join(folder, link.linkname)).lstrip("/")
+        if link.islnk() and target in members:
+            members[name] = members[target]
+            self._links.pop(name, None)
+        else:
+            self._links[name] = target
+
     def names(self, folder: str) -> list[str]:
         """See :class:`Tree`."""
-        folder = os.path.normpath(folder).strip("./")
+        folder = self._followed(folder)
         if folder not in self._folders:
             raise NotADirectoryError(None, "no such folder in this archive", self.shown(folder))
         return sorted(self._folders[folder])
 
     def has(self, path: str) -> bool:
         """See :class:`Tree`."""
-        path = os.path.normpath(path)
+        path = self._followed(path)
         return path in self._members or path in self._folders
 
     def stat(self, path: str) -> tuple[int, int]:
@@ -248,7 +262,8 @@ class Archive(Tree):
     def below(self, folder: str) -> Iterable[str]:
         """Paths of all files that have ``folder`` as one of the folders they are in, up to that folder's parent."""
         inside = f"/{folder}/"
-        return sorted({f"/{name}".split(inside)[0].lstrip("/") for name in self._members if inside in f"/{name}"})
+        paths = (f"/{name}" for name in (*self._members, *(f"{link}/" for link in self._links)))
+        return sorted({path.split(inside)[0].lstrip("/") for path in paths if inside in path})
 
     def close(self) -> None:
         """See :class:`Tree`."""
@@ -258,10 +273,32 @@ class Archive(Tree):
         self._file = -1
 
     def _member(self, path: str) -> tuple[int, int, int]:
+        name = self._followed(path)
         try:
-            return self._members[os.path.normpath(path)]
+            return self._members[name]
         except KeyError:
-            raise PictureError(self.shown(path), "no such file in this archive") from None
+            led = f"; a link leads to {name}" if name != _inside(path) else ""
+            raise PictureError(self.shown(path), f"no such file in this archive{led}") from None
+
+    def _followed(self, path: str) -> str:
+        """Where a path leads when its links are followed inside the archive, those of its folders, too."""
+        path = _inside(path)
+        if path in self._members or not self._links:
+            return path
+        for _ in range(_MOST_LINKS):
+            parts = path.split("/")
+            ends = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+            link = next((end for end in ends if end in self._links), None)
+            if link is None:
+                return path
+            path = _inside(self._links[link] + path[len(link) :])
+        return path
+
+
+def _inside(path: str) -> str:
+    """A path from the archive's root, which is empty; names keep their dots (``.data``, ``set.``)."""
+    path = os.path.normpath(path)
+    return "" if path == "." else path.strip("/")
 
 
 class _Below(Tree):

@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pspfast.datasets.registry import DATASETS
 from pspfast.datasets.voc import VOC
 
 if TYPE_CHECKING:
@@ -15,7 +14,8 @@ if TYPE_CHECKING:
     from pspfast.datasets.dataset import DataSet
 
 __all__ = [
-    "Places", "find_labels", "find_picture", "label_folder_beside", "labels_in", "no_labels", "pictures_in", "places",
+    "Places", "find_labels", "find_picture", "is_named_as_picture", "label_folder_beside", "labels_in", "pictures_in",
+    "places",
 ]  # fmt: skip
 
 # What cv2 reads that data sets are made of; tried in this order for an id without an extension.
@@ -103,7 +103,7 @@ def pictures_in(folder: str | os.PathLike[str], data_set: DataSet = VOC) -> list
     paths = _files_in(os.fspath(folder), data_set.nested)
     if data_set.picture_suffix:
         return [data_set.id_of(path) for path in sorted(paths) if _ends_in(path, data_set.picture_suffix)]
-    return sorted(path for path in paths if _is_named_as_picture(path))
+    return sorted(path for path in paths if is_named_as_picture(path))
 
 
 def labels_in(folder: str | os.PathLike[str], data_set: DataSet = VOC) -> list[tuple[str, str]]:
@@ -122,13 +122,6 @@ def labels_in(folder: str | os.PathLike[str], data_set: DataSet = VOC) -> list[t
     ]
 
 
-def no_labels(folder: str, data_set: DataSet) -> str:
-    """A sentence about a folder without label pictures of the data set; it names the data set that has such labels."""
-    others = [one for one in DATASETS.values() if one.title == data_set.title and labels_in(folder, one)]
-    hint = "".join(f"; those there are of --dataset {one.name}" for one in others[:1])
-    return f"{folder}: no label pictures (*{data_set.label_suffix}) in this folder{hint}"
-
-
 def find_picture(folder: str, name: str, data_set: DataSet = VOC) -> str:
     """File name, relative to ``folder``, of the picture that an id stands for.
 
@@ -137,7 +130,7 @@ def find_picture(folder: str, name: str, data_set: DataSet = VOC) -> str:
     """
     if data_set.picture_suffix:
         return data_set.id_of(name) + data_set.picture_suffix
-    if _is_named_as_picture(name):
+    if is_named_as_picture(name):
         return name
     path = os.path.join(folder, name)
     return next((name + suffix for suffix in _SUFFIXES if os.path.exists(path + suffix)), name + ".jpg")
@@ -150,7 +143,7 @@ def find_labels(folder: str, name: str, data_set: DataSet = VOC) -> str:
     """
     ending = data_set.label_suffix
     whole = os.path.join(folder, data_set.id_of(name))
-    base = os.path.splitext(whole)[0] if _is_named_as_picture(whole) else whole
+    base = os.path.splitext(whole)[0] if is_named_as_picture(whole) else whole
     endings = (".png", ".PNG") if ending == ".png" else (ending,)
     paths = [path + suffix for path in (base, whole) for suffix in endings]
     return next((path for path in paths if os.path.exists(path)), paths[0])
@@ -173,5 +166,6 @@ def _ends_in(path: str, ending: str) -> bool:
     return name.endswith(ending) and len(name) > len(ending) and not name.startswith(".")
 
 
-def _is_named_as_picture(name: str) -> bool:
+def is_named_as_picture(name: str) -> bool:
+    """Whether a file's extension is a picture's."""
     return os.path.splitext(name)[1].lower() in _SUFFIXES

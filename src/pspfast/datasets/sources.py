@@ -6,17 +6,19 @@ Which folders, names and labels these are, a :class:`pspfast.datasets.DataSet` s
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from pspfast.datasets import VOC, find_labels, find_picture, pictures_in, read_classes
+from pspfast.datasets import VOC, find_labels, find_picture, labels_of_another_suffix, pictures_in, read_classes
 from pspfast.datasets.file_trees import Folder, open_tree
-from pspfast.datasets.names import Failure, names_of_split, names_to_use
+from pspfast.datasets.names import Failure, names_of_split, names_to_use, placed_stem, remarks_on
+from pspfast.datasets.splits import split_of_text
 from pspfast.pictures.reader import PictureError
 from pspfast.system.files import stem
+from pspfast.system.output_conflicts import MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pspfast.datasets import DataSet
     from pspfast.datasets.file_trees import Tree
@@ -33,7 +35,8 @@ class Item:
     """One picture.
 
     Attributes:
-        name: what its outputs are named by: its id's last part, up to the first dot.
+        name: what its outputs are named by: its id's last part, up to the first dot; without labels in the folder that
+            the picture is in, if that is one of the folder of pictures.
         id: as the split has it.
         picture, labels: paths in the source's trees; ``labels`` are empty where there are none to be.
         state: size and time of both files when they were listed.
@@ -78,7 +81,9 @@ class Source:
     @property
     def prefix(self) -> int:
         """Letters of a picture's path before what it is called in the folder of pictures."""
-        inside = self.picture_folder[len(self.root) :].strip("/:")
+        inside = self.picture_folder[len(self.root) :]
+        if inside.startswith((os.sep, ":")):  # one of them, since a folder's own name may begin with a colon
+            inside = inside[1:]
         return len(inside) + 1 if inside else 0
 
     @property
@@ -124,14 +129,14 @@ def data_set_source(root: str | os.PathLike[str], data_set: DataSet = VOC, split
         ...
         NotADirectoryError: [Errno None] no such folder: '/no/such/VOC2012'
     """
-    named = dict(data_set.splits)
-    name = split if split is not None else next(iter(named), "")
-    is_file = name not in named and os.path.isfile(name)
-    if name not in named and name and not is_file:
+    splits = dict(data_set.splits)
+    name = split if split is not None else next(iter(splits), "")
+    is_file = name not in splits and os.path.isfile(name)
+    if name not in splits and name and not is_file:
         if not data_set.split_file:
-            raise ValueError(f"{data_set.title} has the splits {', '.join(named)}, and there is no file {name}")
-        named[name] = name  # a list of the data set's own, besides those that are known by name
-    place = named.get(name, next(iter(named.values()), ""))
+            raise ValueError(f"{data_set.title} has the splits {', '.join(splits)}, and there is no file {name}")
+        splits[name] = name  # a list of the data set's own, besides those that are known by name
+    place = splits.get(name, next(iter(splits.values()), ""))
     picture_folder, label_folder = (
         folder.format(split=place) for folder in (data_set.picture_folder, data_set.label_folder)
     )
@@ -154,7 +159,8 @@ def data_set_source(root: str | os.PathLike[str], data_set: DataSet = VOC, split
             told = tree.shown(file)
             if not tree.has(file):
                 raise FileNotFoundError(None, f"no such file, which lists the split {name!r} of {data_set.title}", told)
-            ids, repeated = _ids_of_text(tree.text(file), told)
+            named = split_of_text(tree.text(file), told)
+            ids, repeated = list(named.ids), remarks_on(named, told)
         else:
             ids, repeated = _all_ids(tree, picture_folder, data_set), []
             told = name
@@ -172,10 +178,13 @@ def picture_source(
     labels: str | os.PathLike[str] | None = None,
     split: str | os.PathLike[str] | None = None,
 ) -> Source:
-    """A plain folder of pictures, and perhaps one of labels with the same names.
+    """Any pictures, and perhaps a folder of labels with the same names.
+
+    Pictures without labels may lie in folders of the folder, and their outputs then lie in such folders as well; what
+    this package wrote itself is not looked at. With labels this is so where there are none right in the folder.
 
     Args:
-        folder: of the pictures.
+        folder: of the pictures; or a single one.
         data_set: what the classes are.
         labels: folder of the label pictures; without it nothing is scored.
         split: file with one id a line; every picture of the folder if left out.
@@ -184,16 +193,50 @@ def picture_source(
         OSError: a folder or the split cannot be read.
         ValueError: there are no pictures.
     """
-    pictures = Folder(folder)
+    path, one = os.path.abspath(folder), ""
+    if os.fspath(folder) and os.path.isfile(path):
+        path, one = os.path.split(path)
+    pictures = Folder(path if os.fspath(folder) else folder)
     of_labels = None if labels is None else Folder(labels)
     repeated: list[Failure] = []
-    if split is not None:
+    if one:
+        if split is not None:
+            raise ValueError(f"{folder} is a single picture, of which a split ({split}) chooses nothing")
+        ids, data_set = _ids_of_one(path, one, data_set)
+    elif split is not None:
         ids, repeated = names_of_split(split)
     else:
-        ids = pictures_in(pictures.root, data_set)
+        ids, data_set = _ids_of_pictures(pictures.root, data_set, has_labels=labels is not None)
     told = "" if split is None else os.path.abspath(split)
     kind: Kind = "images" if labels is None else "folder"
     return _source(kind, pictures, of_labels, ("", ""), told, data_set, ids, repeated)
+
+
+def _ids_of_one(folder: str, file: str, data_set: DataSet) -> tuple[list[str], DataSet]:
+    """The id of a single picture, and the data set by whose rules it is one."""
+    for known in (data_set, replace(data_set, picture_suffix="")):
+        identity = known.id_of(file)
+        if find_picture(folder, identity, known) == file:
+            return [identity], known
+    raise ValueError(f"{os.path.join(folder, file)}: neither a folder nor, by its name, a picture")
+
+
+def _ids_of_pictures(folder: str, data_set: DataSet, *, has_labels: bool) -> tuple[list[str], DataSet]:
+    """Ids of all pictures of a folder, and the data set by whose rules they are pictures."""
+    candidates = [replace(data_set, nested=data_set.nested or not has_labels), replace(data_set, nested=True)]
+    if not has_labels:
+        candidates.append(replace(candidates[0], picture_suffix=""))
+    for known in candidates:
+        names = pictures_in(folder, known)
+        marked = {
+            place
+            for place in {os.path.dirname(name) for name in names}
+            if place and os.path.exists(os.path.join(folder, place, MARK))
+        }
+        ids = [name for name in names if os.path.dirname(name) not in marked]
+        if ids:
+            return ids, replace(known, nested=data_set.nested)
+    return [], data_set
 
 
 def _source(
@@ -209,7 +252,8 @@ def _source(
     picture_folder, label_folder = folders
     if not ids:
         raise ValueError(f"{pictures.shown(picture_folder)}: no pictures in this folder")
-    names, unusable = names_to_use(ids)
+    key_of = placed_stem if kind == "images" else stem
+    names, unusable = names_to_use(ids, key_of)
     items, missing = [], []
     for name in names:
         picture = _picture(pictures, picture_folder, name, data_set)
@@ -217,9 +261,14 @@ def _source(
         try:
             state = (*pictures.stat(picture), *(() if labels is None else labels.stat(truth)))
         except PictureError as error:
-            missing.append((stem(name), str(error)))
+            missing.append((key_of(name), str(error)))
         else:
-            items.append(Item(stem(name), name, picture, truth, state))
+            items.append(Item(key_of(name), name, picture, truth, state))
+    if labels is not None and not items:
+        shown = labels.shown(label_folder)
+        said = labels_of_another_suffix(shown, names, data_set, _lister(labels, label_folder))
+        if said is not None:
+            raise ValueError(said)
     return Source(
         kind,
         pictures.root,
@@ -230,9 +279,13 @@ def _source(
         split,
         data_set,
         tuple(items),
-        (*missing, *((stem(one.name) or one.name, one.reason) for one in unusable)),
+        (*missing, *((key_of(one.name) or one.name, one.reason) for one in unusable)),
         tuple((one.name, one.reason) for one in repeated),
     )
+
+
+def _lister(tree: Tree, folder: str) -> Callable[[str], list[str]]:
+    return lambda inside: tree.names("/".join(part for part in (folder, inside) if part))
 
 
 def _picture(tree: Tree, folder: str, name: str, data_set: DataSet) -> str:
@@ -265,19 +318,3 @@ def _all_ids(tree: Tree, folder: str, data_set: DataSet) -> list[str]:
 
 def _joined(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
-
-
-def _ids_of_text(text: str, path: str) -> tuple[list[str], list[Failure]]:
-    """As :func:`pspfast.datasets.read_split`, of a file's text."""
-    first: dict[str, int] = {}
-    repeated = []
-    for line, raw in enumerate(text.splitlines(), start=1):
-        name = raw.strip()
-        if name and name in first:
-            remark = f"{path}, line {line}: {name!r} is named again (first on line {first[name]}), used once"
-            repeated.append(Failure(name, remark))
-        elif name:
-            first[name] = line
-    if not first:
-        raise ValueError(f"split {path} names no pictures")
-    return list(first), repeated

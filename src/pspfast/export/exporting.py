@@ -14,7 +14,7 @@ from pspfast.formats.model_metadata import ModelMetadata, write_metadata
 from pspfast.graphs import model_files
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.system.libraries import need
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from pspfast.formats.model_metadata import read_metadata
+from pspfast.formats.model_metadata import channels_told, read_metadata
 from pspfast.graphs import model_files
+from pspfast.runtimes.picture_input import is_one_picture, order_taken, order_told, with_batch_axis
+from pspfast.runtimes.picture_output import choose_output
+from pspfast.runtimes.runtime import TensorSpec
 from pspfast.system.captured_output import first_line
 from pspfast.system.libraries import need
 from pspfast.system.onnx_sessions import open_session
@@ -21,12 +24,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pspfast.export.networks import Network
-    from pspfast.formats.model_metadata import InputKind, ModelMetadata
+    from pspfast.formats.model_metadata import Channels, InputKind, ModelMetadata
 
 __all__ = ["Facts", "Given", "InputNormalization", "OnnxRunner", "Runner", "Taken", "TorchRunner"]
 
 # onnx.TensorProto's numbers, which are part of the format.
 _INPUT_KINDS: dict[int, InputKind] = {1: "float32", 10: "float16", 2: "uint8"}
+# ONNX's names of types, of those that outputs here have.
+_NUMPY_TYPES = {
+    "FLOAT": "float32", "FLOAT16": "float16", "DOUBLE": "float64", "INT64": "int64", "INT32": "int32", "INT16": "int16",
+    "INT8": "int8", "UINT8": "uint8", "UINT16": "uint16", "UINT32": "uint32", "UINT64": "uint64", "BOOL": "bool",
+}  # fmt: skip
 # What lies between an ArgMax and the output without changing labels.
 _KEEPS_LABELS = frozenset({"Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape"})
 # What lies between scores and an ArgMax without changing the order of classes, and hides how far apart they are.
@@ -54,6 +62,7 @@ class Facts:
         classes, palette: names and colours of them.
         normalization: how pictures are normalized for it.
         checkpoint_sha256: of the checkpoint that its weights are from.
+        channels: the order of the channels that it is fed.
     """
 
     name: str
@@ -65,15 +74,16 @@ class Facts:
     palette: tuple[tuple[int, int, int], ...] = ()
     normalization: InputNormalization | None = None
     checkpoint_sha256: str = ""
+    channels: Channels | None = None
 
 
 class Taken(NamedTuple):
     """A letterboxed picture, as networks take it."""
 
     tensor: NDArray[np.float32]
-    """``(3, H, W)``, normalized."""
+    """``(3, H, W)``, normalized, its channels in the order that the runner takes."""
     pixels: NDArray[np.uint8] | None
-    """``(H, W, 3)``, blue first; there if a runner takes bytes."""
+    """``(H, W, 3)``, likewise; there if a runner takes bytes."""
 
 
 class Given(NamedTuple):
@@ -117,6 +127,7 @@ class TorchRunner:
             palette=network.palette,
             normalization=InputNormalization(network.mean, network.std, network.to_rgb),
             checkpoint_sha256=network.sha256,
+            channels="rgb" if network.to_rgb else "bgr",
         )
 
     def run(self, pictures: Sequence[Taken]) -> Iterator[Given]:
@@ -145,6 +156,9 @@ class OnnxRunner:
     Args:
         model: a path, or a model (``onnx.ModelProto``), which stays as it is.
         name: for messages; the path if left out.
+        channels: the order that it takes, where it does not say so itself.
+        output: name or number, from 0, of the output with the labels; ``output`` if there is one of this name, else the
+            only one that can be it, if left out.
 
     Raises:
         ModelFileError: no ONNX model, or one that ONNX Runtime refuses.
@@ -153,17 +167,27 @@ class OnnxRunner:
         MissingExtra: a library is not installed.
     """
 
-    def __init__(self, model: Any, name: str | None = None) -> None:
+    def __init__(
+        self, model: Any, name: str | None = None, *, channels: Channels | None = None, output: str | None = None
+    ) -> None:
         onnx = need("onnx")
         need("onnxruntime")  # before a large model is read
         if isinstance(model, (str, os.PathLike)):
             path = os.fspath(model)
-            model = model_files.load(path)
+            model = model_files.load(path, weights=False)
         else:
             path = name or "model"
             copy = onnx.ModelProto()
             copy.CopyFrom(model)
             model = copy
+            model_files.check_sound(model)
+            model_files.open_dimensions(model)
+        # What is too large for a message is read by ONNX Runtime itself, from where it lies beside the model.
+        config = {}
+        if model_files.is_too_large(model):
+            config["session.model_external_initializers_file_folder_path"] = os.path.dirname(os.path.abspath(path))
+        else:
+            model_files.read_weights(model, path)
         self._name = name or path
         try:
             metadata = read_metadata(model)
@@ -171,8 +195,11 @@ class OnnxRunner:
             raise ValueError(f"{self._name}: {error}") from error
         self.metadata = metadata
         self._read_input(model, metadata)
-        self._read_output(model, onnx)
-        data = model.SerializeToString()
+        told = channels_told({entry.key: entry.value for entry in model.metadata_props})
+        told = order_told(metadata, told, is_bytes=self._kind == "uint8")
+        order_taken(self._name, told, channels, is_bytes=self._kind == "uint8")
+        self._read_output(model, onnx, output)
+        data = model_files.to_bytes(model)
         del model  # a network of 200 MB is there three times otherwise
         try:
             self._session = open_session(
@@ -180,7 +207,7 @@ class OnnxRunner:
                 threads=default_workers(),
                 deterministic=True,
                 # Threads that wait for work by spinning would take their CPUs from PyTorch, whose turn it is then.
-                config={"session.intra_op.allow_spinning": "0"},
+                config={"session.intra_op.allow_spinning": "0", **config},
             )
         except Exception as error:  # each of its reasons has its own class, which are not public
             raise model_files.ModelFileError(path, f"ONNX Runtime refuses it: {first_line(error)}") from error
@@ -194,6 +221,7 @@ class OnnxRunner:
             palette=metadata.palette if metadata else (),
             normalization=InputNormalization(metadata.mean, metadata.std, metadata.to_rgb) if metadata else None,
             checkpoint_sha256=metadata.checkpoint_sha256 if metadata else "",
+            channels=told or channels,
         )
 
     @property
@@ -215,9 +243,12 @@ class OnnxRunner:
             batch = np.zeros((step, *inputs[0].shape), inputs[0].dtype)
             batch[: len(inputs)] = inputs
             try:
-                found = self._session.run(self._outputs, {self._input_name: batch})
+                given = batch[0] if self._is_one_picture else batch
+                found = self._session.run(self._outputs, {self._input_name: given})
             except Exception as error:
                 raise RuntimeError(f"{self._name}: ONNX Runtime fails: {first_line(error)}") from error
+            if self._is_one_picture:
+                found = [_of_a_batch(one) for one in found]
             labels, logits = self._understood(found, step)
             for index in range(len(chosen)):
                 yield Given(labels[index], None if logits is None else logits[index])
@@ -261,8 +292,11 @@ class OnnxRunner:
         if kind is None:
             raise ValueError(f"{self._name}: its input is none of {', '.join(_INPUT_KINDS.values())}")
         shape = model_files.shape_of(inputs[0])
+        self._is_one_picture = shape is not None and is_one_picture([_known(side) for side in shape])
+        if shape is not None and self._is_one_picture:
+            shape = (1, *shape)
         if shape is None or len(shape) != 4:
-            raise ValueError(f"{self._name}: its input has the shape {shape}, not four dimensions")
+            raise ValueError(f"{self._name}: its input is {model_files.text_of_shape(shape)}, not of four dimensions")
         self._input_name, self._kind = inputs[0].name, kind
         self._channels_last = shape[3] == 3 and (kind == "uint8" or shape[1] != 3)
         if self._channels_last and kind != "uint8":
@@ -284,14 +318,28 @@ class OnnxRunner:
                 )
             self._size = (height, width)
 
-    def _read_output(self, model: Any, onnx: Any) -> None:
+    def _chosen_output(self, outputs: Sequence[Any], asked: str | None, onnx: Any) -> Any:
+        """The output that is asked for, or called ``output``, or that alone can be labels or scores."""
+        names = [one.name for one in outputs]
+        if asked is not None and asked not in names and asked.isdecimal() and int(asked) < len(names):
+            asked = names[int(asked)]
+        if asked is None and "output" in names:
+            asked = "output"
+        specs = []
+        for one in outputs:
+            shape = tuple(_known(side) for side in model_files.shape_of(one) or ())
+            kind = _NUMPY_TYPES.get(onnx.TensorProto.DataType.Name(one.type.tensor_type.elem_type), "object")
+            specs.append(
+                with_batch_axis(TensorSpec(one.name, kind, shape))
+                if self._is_one_picture
+                else TensorSpec(one.name, kind, shape)
+            )
+        return outputs[choose_output(specs, self._name, self._size, None, self._batch or 1, asked, "--output")]
+
+    def _read_output(self, model: Any, onnx: Any, asked: str | None) -> None:
         """Decide what to fetch, and add the scores behind labels to the outputs."""
         named = {output.name: output for output in model.graph.output}
-        if "output" not in named and len(named) != 1:
-            raise ValueError(
-                f"{self._name} has the outputs {', '.join(named)}; which are the labels? Call them 'output'"
-            )
-        output = named["output"] if "output" in named else next(iter(named.values()))
+        output = self._chosen_output(model.graph.output, asked, onnx)
         self._outputs, self._axis, self._num_classes = [output.name], 1, None
         makers = {name: node for node in model.graph.node for name in node.output}
         is_scores = output.type.tensor_type.elem_type in (
@@ -323,3 +371,15 @@ class OnnxRunner:
             model.graph.output.append(onnx.ValueInfoProto(name=name))  # ONNX Runtime finds out its type
         if name != output.name:
             self._outputs.append(name)
+
+
+def _known(side: Any) -> int | None:
+    """A dimension, if it is a number of something."""
+    return side if isinstance(side, int) and side > 0 else None
+
+
+def _of_a_batch(output: NDArray[Any]) -> NDArray[Any]:
+    """What a model makes of one picture, as of a batch of 1: ``(1, ...)`` of three or four dimensions."""
+    while output.ndim > 3 and len(output) == 1:
+        output = output[0]
+    return output[None]

@@ -16,6 +16,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import io
+import json
 import os
 import sys
 import types
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["ConfigFacts", "Segmentor", "build_from_config", "facts_of_config", "find_config", "packaged_configs"]
+__all__ = [
+    "ConfigFacts", "Segmentor", "build_from_config", "config_content", "facts_of_config", "find_config",
+    "packaged_configs",
+]  # fmt: skip
 
 _SYNCHRONIZED = ("SyncBN", "MMSyncBN", "NaiveSyncBN")
 _NOT_NORMALIZED = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -151,6 +155,19 @@ def _load(config: str) -> tuple[str, Any]:
     if not isinstance(model, dict) or "type" not in model:
         raise ValueError(f"{path}: has no model with a type; expected an mmsegmentation 1.x config of a segmentor")
     return path, loaded
+
+
+def config_content(config: str) -> bytes:
+    """Everything that a config says, with what it inherits: equal for equal configs, wherever their files are.
+
+    Args:
+        config: as for :func:`find_config`.
+
+    Raises:
+        OSError, ValueError, MissingExtra: as :func:`build_from_config`.
+    """
+    _, loaded = _load(config)
+    return json.dumps(loaded.to_dict(), sort_keys=True, default=repr).encode()
 
 
 def facts_of_config(config: str) -> ConfigFacts:

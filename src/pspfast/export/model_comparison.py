@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pspfast.datasets import find_labels
+from pspfast.datasets import VOC, find_labels
 from pspfast.export.agreement import Agreement, PictureAgreement
-from pspfast.export.labellers import InputNormalization, Taken
+from pspfast.export.common_input import as_taken, assumed_orders, common_normalization, red_first
+from pspfast.export.labellers import Taken
+from pspfast.export.seen_outputs import SeenOutputs
 from pspfast.export.sheets import Sheet, top_two_margin, write_sheet
 from pspfast.metrics.confusion import ConfusionMatrix
 from pspfast.pictures.byte_canvas import ByteCanvas, border_near_mean
 from pspfast.pictures.geometry import Letterbox
-from pspfast.pictures.kernels import DEFAULT_SIZE, IMAGENET_MEAN, IMAGENET_STD, letterbox, unpad
+from pspfast.pictures.kernels import DEFAULT_SIZE, letterbox, unpad
 from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import PictureError, PictureReader
 from pspfast.system.files import stem
@@ -28,24 +30,35 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pspfast.datasets import DataSet
     from pspfast.export.labellers import Facts, Given, Runner
 
 __all__ = ["Debug", "ModelComparison", "Sample", "Truth", "noise"]
-
-_DEFAULT_NORMALIZATION = InputNormalization(IMAGENET_MEAN, IMAGENET_STD, True)
-
 
 _MOST_8_BIT_CLASSES = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Where labels are, and what they mean; see :class:`pspfast.ConfusionMatrix`."""
+    """Where labels are, what they mean (see :class:`pspfast.ConfusionMatrix`), and how their files are named."""
 
     folder: str
     ignore_index: int | None = 255
     label_map: Mapping[int, int] | None = None
     reduce_zero_label: bool = False
+    data_set: DataSet = VOC
+
+    def labels_of(self, sample: Sample) -> str | None:
+        """Path of a picture's labels; ``None`` if there are none.
+
+        They are where the data set has them, by the picture's id; or under the picture's own name, as ``.png``.
+        """
+        name = os.path.basename(sample.path)
+        tries = [(sample.id or name, self.data_set), (name, self.data_set), (name, VOC)]
+        if self.data_set.nested:  # a single file is in the folder that its labels' folder is called by
+            tries.append((os.path.join(os.path.basename(os.path.dirname(sample.path)), name), self.data_set))
+        paths = (find_labels(self.folder, one, data_set) for one, data_set in tries)
+        return next((path for path in paths if os.path.exists(path)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +94,13 @@ def noise(size: tuple[int, int], seed: int = 0, number: int = 0) -> NDArray[np.u
 
 
 class Sample(NamedTuple):
-    """A picture to compare; of noise if it has no path."""
+    """A picture to compare, with its id in the data set; of noise if it has no path."""
 
     name: str
     path: str
     seed: int = 0
     number: int = 0
+    id: str = ""
 
 
 class _Prepared(NamedTuple):
@@ -117,7 +131,8 @@ class ModelComparison:
         facts = reference.facts, model.facts
         self._remarks: list[str] = []
         self._size = self._common_size(facts, shape)
-        self._normalization = self._common_normalization(facts)
+        self._normalization, assumed = common_normalization(facts)
+        self._remarks += assumed
         self._num_classes = self._common_classes(facts)
         self._takes_bytes = any(one.input == "uint8" for one in facts)
         self._takes_halves = any(one.input == "float16" for one in facts)
@@ -126,7 +141,7 @@ class ModelComparison:
         self._faults: list[tuple[str, str]] = []
         self._matrices: tuple[ConfusionMatrix, ConfusionMatrix] | None = None
         self._labelled = self._unlabelled = 0
-        self._classes_seen: set[int] = set()
+        self._sides = (SeenOutputs(), SeenOutputs())
         self._sheets: list[str] = []
         self._sheet_names: Counter[str] = Counter()
 
@@ -146,20 +161,6 @@ class ModelComparison:
         )
         return DEFAULT_SIZE
 
-    def _common_normalization(self, facts: tuple[Facts, Facts]) -> InputNormalization:
-        known = [(one.name, one.normalization) for one in facts if one.normalization is not None]
-        if len({normalization for _, normalization in known}) > 1:
-            texts = [f"{name} has {_normalization_text(normalization)}" for name, normalization in known]
-            raise ValueError(
-                f"the pictures are normalized differently for the two: {', '.join(texts)}; they cannot be compared"
-            )
-        if known:
-            return known[0][1]
-        self._remarks.append(
-            f"no model tells how its pictures are normalized; {_normalization_text(_DEFAULT_NORMALIZATION)} was taken"
-        )
-        return _DEFAULT_NORMALIZATION
-
     def _common_classes(self, facts: tuple[Facts, Facts]) -> int | None:
         known = [(one.name, one.num_classes) for one in facts if one.num_classes is not None]
         if len({count for _, count in known}) > 1:
@@ -177,16 +178,14 @@ class ModelComparison:
 
     def prepare(self, sample: Sample, reader: PictureReader) -> _Prepared:
         """Read a picture and letterbox it."""
-        image = reader.read(sample.path).pixels if sample.path else noise(self._size, *sample[2:])
+        image = reader.read(sample.path).pixels if sample.path else noise(self._size, sample.seed, sample.number)
         geometry = Letterbox.fit((image.shape[0], image.shape[1]), self._size)
         pixels = None
         if self._takes_bytes or self._debug is not None:
             pixels = self._canvas(image, geometry)
-        mean, std, to_rgb = self._normalization
+        mean, std, _ = red_first(self._normalization)
         source = image if self._own_input or not self._takes_bytes or pixels is None else pixels
-        tensor = letterbox(
-            source, self._size, mean=mean, std=std, stats="exact", swap_channels=to_rgb, dtype=np.float32
-        )
+        tensor = letterbox(source, self._size, mean=mean, std=std, stats="exact", swap_channels=True, dtype=np.float32)
         if self._takes_halves and not self._own_input:
             tensor = tensor.astype(np.float16).astype(np.float32)
         return _Prepared(sample, geometry, Taken(tensor, pixels))
@@ -205,7 +204,10 @@ class ModelComparison:
         if not group:
             return []
         told: list[str] = []
-        expected, found = (runner.run([one.taken for one in group]) for runner in (self._reference, self._model))
+        expected, found = (
+            runner.run([as_taken(one.taken, runner.facts, self._normalization) for one in group])
+            for runner in (self._reference, self._model)
+        )
         for prepared, wanted, given in zip(group, expected, found, strict=True):
             told += self._compare(prepared, wanted, given)
             progress.advance()
@@ -224,7 +226,8 @@ class ModelComparison:
         judge = logits[0] if logits[0] is not None else logits[1]
         if count:
             margin = None if judge is None else _largest_gap(judge, ours, theirs, different, logits[0] is not None)
-        self._classes_seen.update(np.unique(ours).tolist())
+        for side, labels_there, given in zip(self._sides, (ours, theirs), (reference, model), strict=True):
+            side.look_at(labels_there, None if given.logits is None else given.logits[inside])
         self._pictures.append(
             PictureAgreement(prepared.sample.name, ours.size, count, margin, _largest_difference(*logits))
         )
@@ -249,8 +252,8 @@ class ModelComparison:
         truth, sample = self._truth, prepared.sample
         if truth is None:
             return None, []
-        path = find_labels(truth.folder, os.path.basename(sample.path))
-        if not os.path.exists(path):
+        path = truth.labels_of(sample)
+        if path is None:
             self._unlabelled += 1
             return None, []
         if self._matrices is None:
@@ -319,9 +322,10 @@ class ModelComparison:
     def agreement(self) -> Agreement:
         """What was found."""
         remarks = list(self._remarks)
-        if len(self._pictures) and len(self._classes_seen) == 1:
-            (only,) = self._classes_seen
-            remarks.append(f"the reference labels every pixel as class {only}; agreement says little then")
+        for side, what in zip(self._sides, ("reference", "model"), strict=True):
+            remarks += side.remarks(what)
+        if any(one.different for one in self._pictures):  # agreement proves an assumption
+            remarks += assumed_orders((self._reference.facts, self._model.facts))
         miou = None
         if self._matrices is not None and self._labelled:
             if self._matrices[0].invalid_labels:
@@ -378,8 +382,3 @@ def _largest_difference(first: NDArray[np.float32] | None, second: NDArray[np.fl
 def _refuse_classes(known: Sequence[tuple[str, int]]) -> None:
     texts = [f"{name} tells {count} classes apart" for name, count in known]
     raise ValueError(f"{', '.join(texts)}; they cannot be compared")
-
-
-def _normalization_text(normalization: InputNormalization) -> str:
-    mean, std = (" ".join(f"{value:g}" for value in values) for values in normalization[:2])
-    return f"mean {mean}, std {std}, {'red' if normalization.to_rgb else 'blue'} first"

@@ -10,20 +10,22 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from pspfast.datasets import find_labels, find_picture, pictures_in, read_split
+from pspfast.datasets import VOC, find_picture, labels_of_another_suffix, pictures_in, read_split
 from pspfast.export.agreement import MAX_MARGIN, MIN_AGREEMENT, Agreement, PictureAgreement
 from pspfast.export.known import find as known_checkpoint
 from pspfast.export.labellers import OnnxRunner, TorchRunner
 from pspfast.export.model_comparison import Debug, ModelComparison, Sample, Truth, noise
 from pspfast.pictures.reader import MAX_PIXELS, PictureError, PictureReader
-from pspfast.system.files import folder_for_output
+from pspfast.system.files import folder_for_output, remove_leftovers
 from pspfast.system.libraries import need
 from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pspfast.datasets import DataSet
     from pspfast.export.labellers import Runner
+    from pspfast.formats.model_metadata import Channels
 
 __all__ = ["MAX_MARGIN", "MIN_AGREEMENT", "Agreement", "Debug", "PictureAgreement", "Truth", "noise", "verify"]
 
@@ -40,6 +42,7 @@ def verify(
     trust: bool = False,
     images: Sequence[str] = (),
     split: str | None = None,
+    data_set: DataSet = VOC,
     limit: int | None = None,
     noise_pictures: int = _DEFAULT_NOISE,
     seed: int = 0,
@@ -47,6 +50,10 @@ def verify(
     shape: tuple[int, int] | None = None,
     own_input: bool = False,
     batch: int = 1,
+    channels: Channels | None = None,
+    reference_channels: Channels | None = None,
+    output: str | None = None,
+    reference_output: str | None = None,
     debug: Debug | None = None,
     max_pixels: int = MAX_PIXELS,
     quiet: bool = True,
@@ -67,6 +74,7 @@ def verify(
         trust: load a checkpoint that can run code.
         images: picture files, and folders of them.
         split: file that names the pictures to take from the folder, which is then the only one in ``images``.
+        data_set: says how the pictures of a folder are named; of a folder that has none named so, all are taken.
         limit: take no more pictures than this.
         noise_pictures, seed: if there are no ``images``: how many pictures of seeded noise to make.
         truth: labels of the pictures, for what becomes of mIoU.
@@ -74,6 +82,8 @@ def verify(
         own_input: give each model its own input instead of the same numbers: what the input's type costs is in the
             result then.
         batch: pictures at once for models that take any number.
+        channels, reference_channels: the order of channels that the one and the other take, where they do not tell it.
+        output, reference_output: name or number, from 0, of the output with the labels, of models of several.
         debug: where to draw pictures that differ.
         max_pixels: larger pictures are refused.
         quiet: no progress on standard error.
@@ -92,14 +102,16 @@ def verify(
         raise ValueError(f"limit must be at least 1, got {limit}")
     if batch < 1 or (not images and noise_pictures < 1):
         raise ValueError(f"batch and noise_pictures must be at least 1, got {batch} and {noise_pictures}")
-    pictures = _pictures(images, split, limit)
+    pictures = _pictures(images, split, data_set)[:limit]
     if truth is not None:
         _check_truth(truth, pictures)
     if debug is not None:
         _check_debug(debug, pictures, truth)
-    model_runner = _as_runner(model)
+    if reference is None and (reference_channels is not None or reference_output is not None):
+        raise ValueError("--reference-channels and --reference-output are of a second model; a checkpoint says them")
+    model_runner = _as_runner(model, channels, output)
     if reference is not None:
-        reference_runner = _as_runner(reference)
+        reference_runner = _as_runner(reference, reference_channels, reference_output)
     else:
         reference_runner = _checkpoint_runner(model_runner, checkpoint, config, trust=trust, quiet=quiet)
     comparison = ModelComparison(
@@ -123,11 +135,13 @@ def verify(
     return comparison.agreement()
 
 
-def _as_runner(model: Any) -> Runner:
+def _as_runner(model: Any, channels: Channels | None, output: str | None) -> Runner:
     if hasattr(model, "run") and hasattr(model, "facts"):
+        if channels is not None or output is not None:
+            raise ValueError(f"{model.facts.name} is a runner already; channels and outputs are said when it is made")
         runner: Runner = model
         return runner
-    return OnnxRunner(model)
+    return OnnxRunner(model, channels=channels, output=output)
 
 
 def _checkpoint_runner(
@@ -154,22 +168,33 @@ def _checkpoint_runner(
     return TorchRunner(load_network(checkpoint, config, trust=trust, sha256=sha256, quiet=quiet), checkpoint)
 
 
-def _pictures(images: Sequence[str], split: str | None, limit: int | None) -> list[Sample]:
-    paths: list[str] = []
-    if split is not None:
-        if len(images) != 1 or not os.path.isdir(images[0]):
-            raise ValueError(f"the split {split} names pictures in a folder; give that folder, and no other pictures")
-        paths = [os.path.join(images[0], find_picture(images[0], name)) for name in read_split(split).ids]
-    else:
-        for path in images:
-            if os.path.isdir(path):
-                names = pictures_in(path)
-                if not names:
-                    raise ValueError(f"{path} has no pictures in it")
-                paths += [os.path.join(path, name) for name in names]
-            else:
-                paths.append(path)
-    return [Sample(path, path) for path in dict.fromkeys(paths)][:limit]
+def _pictures(images: Sequence[str], split: str | None, data_set: DataSet) -> list[Sample]:
+    if split is not None and (len(images) != 1 or not os.path.isdir(images[0])):
+        raise ValueError(f"the split {split} names pictures in a folder; give that folder, and no other pictures")
+    samples: dict[str, Sample] = {}
+    for path in images:
+        if split is not None:
+            ids, naming = list(read_split(split).ids), data_set
+            if not any(os.path.exists(os.path.join(path, find_picture(path, name, data_set))) for name in ids):
+                naming = VOC
+        elif os.path.isdir(path):
+            ids, naming = _ids_in(path, data_set)
+        else:
+            samples.setdefault(path, Sample(path, path, id=data_set.id_of(os.path.basename(path))))
+            continue
+        for name in ids:
+            file = os.path.join(path, find_picture(path, name, naming))
+            samples.setdefault(file, Sample(file, file, id=name))
+    return list(samples.values())
+
+
+def _ids_in(folder: str, data_set: DataSet) -> tuple[list[str], DataSet]:
+    """Pictures of a folder, and the data set that they are named as those of."""
+    for naming in (data_set, VOC):
+        ids = pictures_in(folder, naming)
+        if ids:
+            return ids, naming
+    raise ValueError(f"{folder} has no pictures in it")
 
 
 def _check_truth(truth: Truth, pictures: Sequence[Sample]) -> None:
@@ -177,10 +202,14 @@ def _check_truth(truth: Truth, pictures: Sequence[Sample]) -> None:
         raise ValueError("labels are of pictures, and noise has none; give the pictures")
     if not os.path.isdir(truth.folder):
         raise ValueError(f"{truth.folder} is no folder; expected one of label pictures")
-    if not any(os.path.exists(find_labels(truth.folder, os.path.basename(one.path))) for one in pictures):
-        raise ValueError(
-            f"{truth.folder} has labels for none of the {len(pictures)} pictures; expected their names with .png"
-        )
+    if any(truth.labels_of(one) is not None for one in pictures):
+        return
+    said = labels_of_another_suffix(truth.folder, [one.id for one in pictures], truth.data_set)
+    raise ValueError(
+        said
+        or f"{truth.folder} has labels for none of the {len(pictures)} pictures; expected their names with "
+        f"{truth.data_set.label_suffix}"
+    )
 
 
 def _check_debug(debug: Debug, pictures: Sequence[Sample], truth: Truth | None) -> None:
@@ -190,3 +219,4 @@ def _check_debug(debug: Debug, pictures: Sequence[Sample], truth: Truth | None) 
         raise ValueError(
             f"{debug.folder} has the pictures or labels, which debug pictures would replace; choose another"
         )
+    remove_leftovers(folder, shared=True)

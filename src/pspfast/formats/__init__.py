@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pspfast.system.publishing import published
+from pspfast.system.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from pspfast.formats.info_files import bin_info as bin_info
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pspfast.formats.model_metadata import read_metadata as read_metadata
     from pspfast.formats.model_metadata import write_metadata as write_metadata
     from pspfast.formats.result import Result as Result
+    from pspfast.formats.run_folder import ledger_in as ledger_in
+    from pspfast.formats.run_folder import result_in as result_in
+    from pspfast.formats.run_folder import rules_of as rules_of
 
 _HOMES = {
     "info_files": (
@@ -43,5 +46,10 @@ _HOMES = {
         "write_metadata",
     ),
     "result": ("Result",),
+    "run_folder": (
+        "ledger_in",
+        "result_in",
+        "rules_of",
+    ),
 }
-__getattr__, __dir__, __all__ = published(__name__, _HOMES)
+__getattr__, __dir__, __all__ = lazy_exports(__name__, _HOMES)

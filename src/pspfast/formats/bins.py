@@ -18,6 +18,7 @@ from pspfast.datasets import VOC, find_picture
 from pspfast.pictures.geometry import Letterbox
 from pspfast.system.files import OutputError, remove, remove_leftovers, write_all, write_whole
 from pspfast.system.locks import FolderBusyError, open_locked, replace_locked
+from pspfast.system.output_conflicts import check_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -177,6 +178,8 @@ class BinFolder:
         parameters, image_folder: of this run; bins made with others, or by another version, are of no use to it.
         resume: whether bins of earlier runs may be kept.
         data_set: by whose rules an id is a picture's.
+        names: of the bins that are going to be written; in a folder without manifest or journal, none of them may be
+            there.
 
     Attributes:
         finished: bins of earlier runs that were made in the same way, by name.
@@ -184,12 +187,23 @@ class BinFolder:
     Raises:
         FolderBusyError: another run is writing there.
         OutputError: the journal cannot be written or locked.
-        ValueError: the folder's ``manifest.json`` is not one of bins.
+        ValueError: the folder's ``manifest.json`` is not one of bins, or one of the ``names`` is there without any.
     """
 
+    MARKS = (MANIFEST, _JOURNAL)
+    """One of these is in every folder that bins were written into."""
+
     def __init__(
-        self, folder: Path, parameters: dict[str, Any], image_folder: str, *, resume: bool, data_set: DataSet = VOC
+        self,
+        folder: Path,
+        parameters: dict[str, Any],
+        image_folder: str,
+        *,
+        resume: bool,
+        data_set: DataSet = VOC,
+        names: Iterable[str] = (),
     ) -> None:
+        check_folder(folder, self.MARKS, names)
         self.folder, self._image_folder, self._data_set = folder, image_folder, data_set
         self._journal_path = str(folder / _JOURNAL)
         self._head = _journal_head(pspfast.__version__, parameters, image_folder)

@@ -1,4 +1,4 @@
-"""The folder that inference writes into: locked, with a journal of what is in it and which model that is from."""
+"""The folder that inference writes into: locked, with a journal of its files and a record of what they hold."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pspfast.formats.dump_record import RECORD, DumpRecord, DumpRecorder
 from pspfast.system.files import OutputError, remove, remove_leftovers, write_all
 from pspfast.system.locks import FolderBusyError, open_locked
+from pspfast.system.output_conflicts import check_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,26 +28,35 @@ class DumpFolder:
 
     The journal's first line says what the outputs follow from. Each further one is a picture: which bytes it was, and
     which files it became; it is written when they are, and believed only if they are there in that size, and the bin is
-    what it was. Files of a journal with another first line are removed: nobody could tell them from ours.
+    what it was. Files of a journal with another first line are removed: nobody could tell them from ours. So are those
+    without a :class:`pspfast.formats.dump_record.DumpRecord`, which is there before the first output is.
 
     Args:
         folder: exists.
         follows_from: what every output follows from; plain values.
         resume: whether outputs of earlier runs may be kept.
+        names: of the files that are going to be written; in a folder without a journal, none of them may be there.
 
     Attributes:
         removed: how many files of another model, or without ``resume``, were there.
+        recorder: of what the outputs hold.
 
     Raises:
         FolderBusyError: another run is writing there.
         OutputError: the journal cannot be read, written or locked, or an old file not removed.
+        ValueError: one of the ``names`` is there, and of nobody knows whom.
     """
 
-    def __init__(self, folder: Path, follows_from: dict[str, Any], *, resume: bool) -> None:
+    MARKS = (_JOURNAL,)
+    """This is in every folder that inference has written into."""
+
+    def __init__(self, folder: Path, follows_from: dict[str, Any], *, resume: bool, names: Iterable[str] = ()) -> None:
+        check_folder(folder, self.MARKS, (*names, RECORD))
         self.folder = folder
         self._path = str(folder / _JOURNAL)
         self._records: dict[str, dict[str, Any]] = {}
         self.removed = 0
+        self.recorder = DumpRecorder(folder)
         self._file = open_locked(self._path, FolderBusyError(str(folder)))
         try:
             self._begin(_line(follows_from), resume)
@@ -100,13 +111,17 @@ class DumpFolder:
                 record = json.loads(line)
                 if all(isinstance(name, str) and isinstance(size, int) for name, size in record["files"].items()):
                     records[str(record["name"])] = record
-        if resume and first + b"\n" == head:
+        with suppress(OSError, ValueError):  # without one that can be read, nobody knows what the files hold
+            self.recorder.record = DumpRecord.read(self.folder)
+        if resume and first + b"\n" == head and self.recorder.record is not None:
             self._records = records
             if lines[-1:] != [b""]:
                 write_all(self._file, b"\n")
             return
         for record in records.values():
             self.removed += sum(remove(self.folder / os.path.basename(name)) for name in record["files"])
+        remove(self.folder / RECORD)
+        self.recorder.record = None
         os.ftruncate(self._file, 0)
         write_all(self._file, head)
 

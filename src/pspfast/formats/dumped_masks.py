@@ -1,4 +1,4 @@
-"""What the bytes of a dumped mask are, by the file's size; where a size means several things, by its content."""
+"""What the bytes of a dumped mask are: as a record says, else by the file's size and its content together."""
 
 from __future__ import annotations
 
@@ -8,24 +8,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast import _core
-from pspfast.system.errors import FileError
+from pspfast.formats.dump_contents import are_scores, classes_are_last, wider_integers
+from pspfast.formats.dump_readings import is_npu_format, npu_formats, reading_of, suspects_of
+from pspfast.formats.mask_arrays import (
+    MOST_CLASSES,
+    DumpError,
+    UnlikeMaskError,
+    labels_of_floats,
+    labels_of_scores,
+    output_fault,
+    scores_axis,
+    without_leading_ones,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pspfast.formats.dump_record import Tensor
     from pspfast.formats.dumps import Dump
 
-__all__ = ["DumpError", "DumpReader"]
+__all__ = ["DumpError", "DumpReader", "UnlikeMaskError"]
 
 _INTEGERS: dict[int, type[np.generic]] = {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}
 _FLOAT_BYTES = (2, 4, 8)
-_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-# No data set has classes beyond this: such integers are rather something else, read as integers.
-_MOST_CLASSES = 65_535
-
-
-class DumpError(FileError):
-    """A dumped mask that cannot be used; ``filename`` is its path and ``strerror`` the reason."""
+_NPY_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+    # As 2.0, but for names of fields beyond Latin-1, which labels have none of.
+    (3, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 class DumpReader:
@@ -43,36 +54,42 @@ class DumpReader:
         self._buffer = np.empty(0, np.uint8)
 
     def read(self, dump: Dump, rows: range) -> tuple[NDArray[Any], str]:
-        """Read a mask, as integers where its size allows.
+        """Read a mask, as integers where its type or size allows.
 
         Args:
             dump: where it is.
             rows: of the canvas that are needed; the others are not read and hold anything.
 
         Returns:
-            ``(H, W)`` integers, valid until the next call, and what they were in the file.
+            ``(H, W)`` integers, valid until the next call, and what they were in the file. If some of them are no
+            class, :meth:`settle` says what they are.
 
         Raises:
             DumpError: missing, of a size that no mask has, damaged, or holding what cannot be labels.
         """
         if dump.path.endswith(".npy"):
             return self._read_npy(dump, rows)
+        if dump.tensor is not None:
+            return self._read_known(dump, dump.tensor, rows)
         bytes_a_pixel = self._bytes_a_pixel(dump)
         value_bytes = self._score_bytes.get(bytes_a_pixel, 0)
         if bytes_a_pixel not in _INTEGERS:
             return self._read_scores(dump, rows, value_bytes)
         # Scores of two or four classes have as many bytes: what it is only the whole mask tells.
         needed = range(self._canvas[0]) if value_bytes else rows
-        kind = np.dtype(_INTEGERS[bytes_a_pixel])
-        width = self._canvas[1] * kind.itemsize
-        start = dump.slot * self._canvas[0] * width
-        room = self._room(self._canvas[0] * width)
-        _read_into(dump, room[needed.start * width : needed.stop * width], start + needed.start * width)
-        mask = room.view(kind).reshape(self._canvas)
-        is_far = value_bytes and max(-int(mask.min()), int(mask.max())) > _MOST_CLASSES
-        if is_far and self.as_floats(dump, needed, mask) is None:
-            return self._read_scores(dump, rows, value_bytes)
-        return mask, str(kind)
+        mask = self._read_rows(dump, np.dtype(_INTEGERS[bytes_a_pixel]), needed)
+        # Pairs of scores begin where halves are no longer denormal.
+        if value_bytes and max(-int(mask.min()), int(mask.max())) > (1023 if value_bytes == 2 else MOST_CLASSES):
+            scores = mask.reshape(-1).view(f"f{value_bytes}")
+            reading = reading_of(mask, self._num_classes, scores)
+            if reading == "scores":
+                shaped = scores.reshape(self._num_classes, *self._canvas)
+                return labels_of_scores(dump.path, shaped, rows), f"class scores of {scores.dtype}"
+            if reading == "unclear":
+                raise _unlike(dump, mask, suspects_of(mask, self._num_classes, scores))
+        elif wider_integers(_aligned(mask, needed), bytes_a_pixel)[0]:
+            raise _unlike(dump, mask, suspects_of(mask[needed.start : needed.stop], self._num_classes, None))
+        return mask, str(mask.dtype)
 
     def take(self, path: str, output: NDArray[Any], rows: range) -> tuple[NDArray[Any], str]:
         """What :meth:`read` makes of a dump of this array, without the dump.
@@ -85,37 +102,41 @@ class DumpReader:
         Raises:
             DumpError: of another shape, or not to be labels.
         """
-        array = output
-        while array.ndim > 2 and array.shape[0] == 1:
-            array = array[0]
-        kind = str(array.dtype)
-        if array.ndim == 3 and array.dtype.kind == "f" and array.shape == (self._num_classes, *self._canvas):
-            return self._argmax(path, array, rows), f"class scores of {kind}"
-        if array.shape != self._canvas or array.dtype.kind not in "biuf":
-            raise DumpError(
-                path,
-                f"the model gives {kind} {output.shape} for a picture; expected labels {self._canvas} or scores of "
-                f"{self._num_classes} classes {(self._num_classes, *self._canvas)}",
-            )
+        kind = str(output.dtype)
+        if fault := output_fault(kind, output.shape, self._canvas, self._num_classes):
+            raise DumpError(path, f"the model gives {fault}")
+        array = without_leading_ones(output)
+        if array.ndim == 3:
+            return self._labels(path, array, rows, None)
         if array.dtype.kind == "f":
-            return np.ascontiguousarray(array).view(f"i{array.itemsize}"), f"int{8 * array.itemsize}"
+            return np.ascontiguousarray(array).view(f"i{array.itemsize}"), kind
         return (array.view(np.uint8), "uint8") if array.dtype.kind == "b" else (array, "int32")
 
-    def as_floats(self, dump: Dump, rows: range, mask: NDArray[Any]) -> tuple[NDArray[np.int32], str] | None:
-        """What a mask is whose integers are not all classes, if its bytes are labels stored as floats.
+    def settle(self, dump: Dump, rows: range, mask: NDArray[Any], kind: str) -> tuple[NDArray[Any], str]:
+        """What a mask is whose integers are not all classes.
 
         Args:
             dump, rows: as given to :meth:`read`.
-            mask: what that returned.
+            mask, kind: what that returned.
 
         Returns:
-            As :meth:`read`, or ``None`` if they are not.
+            As :meth:`read`: the same integers, some of which are no class, or labels that were stored as floats.
+
+        Raises:
+            UnlikeMaskError: neither; or it could be several things.
         """
-        if dump.path.endswith(".npy") or mask.itemsize not in _FLOAT_BYTES:
-            return None
-        kind = np.dtype(f"f{mask.itemsize}")
-        labels = self._rounded(mask.view(kind), rows)
-        return None if labels is None else (labels, str(kind))
+        if dump.path.endswith(".npy") or (dump.tensor is not None and not kind.startswith("float")):
+            return mask, kind
+        if dump.tensor is not None:
+            return labels_of_floats(dump.path, mask.view(kind), self._num_classes, rows), kind
+        part = mask[rows.start : rows.stop]
+        reading = reading_of(part, self._num_classes, None)
+        if reading == "floats":
+            kind = f"float{8 * mask.itemsize}"
+            return labels_of_floats(dump.path, mask.view(kind), self._num_classes, rows), kind
+        if reading == "unclear":
+            raise _unlike(dump, part, suspects_of(part, self._num_classes, None))
+        return mask, kind
 
     def _bytes_a_pixel(self, dump: Dump) -> int:
         size, pixels = _size_of(dump), self._canvas[0] * self._canvas[1] * dump.slots
@@ -127,69 +148,100 @@ class DumpReader:
             )
             known = ", ".join(f"{pixels * one:,} ({np.dtype(kind)})" for one, kind in _INTEGERS.items())
             scores = ", ".join(f"{pixels * one:,}" for one in self._score_bytes)
+            formats = [] if rest else npu_formats(bytes_a_pixel, self._num_classes)
             raise DumpError(
                 dump.path,
                 f"{size:,} bytes; {what} {known}"
                 + (f" or, as scores of {self._num_classes} classes, {scores}" if scores else "")
-                + "; of another size? --net-input-width, --net-input-height",
+                + (
+                    f"; {_npu_words(formats)}"
+                    if formats
+                    else "; of another size? --net-input-width, --net-input-height"
+                ),
             )
         return bytes_a_pixel
 
+    def _read_rows(self, dump: Dump, kind: np.dtype[Any], rows: range) -> NDArray[Any]:
+        """A mask of labels of which some rows are read."""
+        width = self._canvas[1] * kind.itemsize
+        start = dump.slot * self._canvas[0] * width
+        room = self._room(self._canvas[0] * width)
+        _read_into(dump, room[rows.start * width : rows.stop * width], start + rows.start * width)
+        return room.view(kind).reshape(self._canvas)
+
+    def _read_known(self, dump: Dump, tensor: Tensor, rows: range) -> tuple[NDArray[Any], str]:
+        """A dump of which a record or an option says what it is."""
+        size, wanted = _size_of(dump), dump.slots * tensor.size
+        if size != wanted:
+            raise DumpError(dump.path, f"{size:,} bytes; {tensor} has {wanted:,}, and {tensor.told_by} says it is that")
+        axis = tensor.axis
+        fault = output_fault(tensor.dtype, tensor.shape, self._canvas, self._num_classes)
+        if fault and axis is None:
+            raise UnlikeMaskError(dump.path, f"{tensor.told_by} says {fault}")
+        if math.prod(tensor.shape) == math.prod(self._canvas) and axis is None:
+            if tensor.dtype == "bool":
+                return self._read_rows(dump, np.dtype(np.uint8), rows), tensor.dtype
+            kind = np.dtype(tensor.dtype)
+            mask = self._read_rows(dump, kind, rows)
+            return (mask.view(f"i{kind.itemsize}") if kind.kind == "f" else mask), tensor.dtype
+        room = self._room(tensor.size)
+        _read_into(dump, room, dump.slot * tensor.size)
+        shape = tuple(tensor.shape[-3:])
+        return self._labels(dump.path, room.view(tensor.dtype).reshape(shape), rows, axis)
+
     def _read_scores(self, dump: Dump, rows: range, value_bytes: int) -> tuple[NDArray[Any], str]:
-        shape = (self._num_classes, *self._canvas)
-        size = math.prod(shape) * value_bytes
-        room = self._room(size)
-        _read_into(dump, room, dump.slot * size)
-        scores = room.view(f"f{value_bytes}").reshape(shape)
-        return self._argmax(dump.path, scores, rows), f"class scores of {scores.dtype}"
+        """Class scores that nothing but their size tells."""
+        pixels = self._canvas[0] * self._canvas[1]
+        room = self._room(self._num_classes * pixels * value_bytes)
+        _read_into(dump, room, dump.slot * len(room))
+        if is_npu_format(room, len(room) // pixels, self._num_classes):
+            raise UnlikeMaskError(dump.path, _npu_words(npu_formats(len(room) // pixels, self._num_classes)))
+        scores = room.view(f"f{value_bytes}")
+        if not are_scores(scores, self._num_classes, nan=True):
+            raise UnlikeMaskError(
+                dump.path,
+                f"has the size of {scores.dtype} scores of {self._num_classes} classes, and its bytes are no such "
+                f"numbers: quantized scores? Dump floats or labels (--dump-type scores-{scores.dtype} takes them so)",
+            )
+        is_last = classes_are_last(scores, self._num_classes)
+        if is_last is None:
+            options = f"--dump-type scores-{scores.dtype} or scores-last-{scores.dtype}"
+            raise UnlikeMaskError(
+                dump.path,
+                f"{scores.dtype} scores whose values do not tell whether classes come first or last ({options})",
+            )
+        shape = (*self._canvas, self._num_classes) if is_last else (self._num_classes, *self._canvas)
+        return self._labels(dump.path, scores.reshape(shape), rows, 2 if is_last else 0)
 
-    def _argmax(self, path: str, scores: NDArray[Any], rows: range) -> NDArray[np.int32]:
-        """The first of the largest, as ``torch.argmax`` and ``numpy.argmax``, which are slow along the first axis."""
-        part = scores[:, rows.start : rows.stop]
-        best = part[0].astype(np.result_type(part, np.float32))  # halves are slow to compare
-        other, labels = np.empty_like(best), np.zeros(best.shape, np.int32)
-        with np.errstate(invalid="ignore"):  # NaN, which is looked for in the end
-            for label in range(1, len(part)):
-                np.copyto(other, part[label])
-                labels[other > best] = label
-                np.maximum(best, other, out=best)
-        if np.isnan(best).any():
-            raise DumpError(path, "class scores that are not numbers (NaN)")
-        return self._whole(labels, rows)
-
-    def _rounded(self, values: NDArray[Any], rows: range) -> NDArray[np.int32] | None:
-        """Floats as labels, if every one is a label."""
-        part = values[rows.start : rows.stop]
-        part = part.astype(np.result_type(part, np.float32))  # halves cannot hold the largest label to compare with
-        with np.errstate(invalid="ignore"):  # NaN, which is no label
-            if not ((part >= 0) & (part <= _MOST_CLASSES)).all():
-                return None
-        labels = part.astype(np.int32)
-        return self._whole(labels, rows) if (labels == part).all() else None
-
-    def _whole(self, labels: NDArray[np.int32], rows: range) -> NDArray[np.int32]:
-        whole = np.zeros(self._canvas, np.int32)
-        whole[rows.start : rows.stop] = labels
-        return whole
+    def _labels(self, path: str, scores: NDArray[Any], rows: range, axis: int | None) -> tuple[NDArray[Any], str]:
+        """Of class scores of three dimensions; where both may be that of the classes, the content says which."""
+        axes = scores_axis(scores.shape, self._canvas, self._num_classes)
+        if axis is None and len(axes) == 1:
+            (axis,) = axes
+        if axis is None:
+            native = np.ascontiguousarray(scores, scores.dtype.newbyteorder("="))
+            is_last = classes_are_last(native.reshape(-1), self._num_classes)
+            if is_last is not False:
+                raise UnlikeMaskError(path, f"class scores {scores.shape} whose classes may come first or last")
+            axis = 0
+        kind = f"class scores of {scores.dtype}" + ", classes last" * (axis == 2)
+        return labels_of_scores(path, np.moveaxis(scores, axis, 0), rows), kind
 
     def _read_npy(self, dump: Dump, rows: range) -> tuple[NDArray[Any], str]:
         given, array = self._load_npy(dump)
         kind = str(array.dtype)
         batch = (dump.slots,) * (dump.slots > 1)
-        while array.ndim > 2 and array.shape[0] == 1:
-            array = array[0]
-        if (batch and given[:1] != batch) or array.shape not in (self._canvas, (self._num_classes, *self._canvas)):
+        array = without_leading_ones(array)
+        axes = scores_axis(array.shape, self._canvas, self._num_classes)
+        if (batch and given[:1] != batch) or not (axes or array.shape == self._canvas):
             labels, scores = (*batch, *self._canvas), (*batch, self._num_classes, *self._canvas)
             raise DumpError(dump.path, f"of shape {given}; expected {labels} labels or {scores} class scores")
         if array.ndim == 3:
             if array.dtype.kind != "f":
                 raise DumpError(dump.path, f"{self._num_classes} maps of type {kind}; class scores are floats")
-            return self._argmax(dump.path, array, rows), f"class scores of {kind}"
+            return self._labels(dump.path, array, rows, None)
         if array.dtype.kind == "f":
-            rounded = self._rounded(array, rows)
-            if rounded is None:
-                raise DumpError(dump.path, f"{kind} values that are no whole numbers from 0 to {_MOST_CLASSES}")
-            return rounded, kind
+            return labels_of_floats(dump.path, array, self._num_classes, rows), kind
         if array.dtype.kind not in "biu":
             raise DumpError(dump.path, f"of type {kind}; labels are integers")
         return array, kind
@@ -227,6 +279,35 @@ class DumpReader:
         if self._buffer.size < size:
             self._buffer = np.empty(size, np.uint8)
         return self._buffer[:size]
+
+
+def _unlike(dump: Dump, mask: NDArray[Any], suspects: list[str]) -> UnlikeMaskError:
+    size = f"as many bytes as {mask.dtype} labels of the canvas have"
+    if not suspects:
+        return UnlikeMaskError(dump.path, f"{size}, and its values are none, nor anything else that is known")
+    if len(suspects) > 1:
+        return UnlikeMaskError(dump.path, f"{size}, and what is in it could be {'; or '.join(suspects)}")
+    (suspect,) = suspects
+    return UnlikeMaskError(
+        dump.path,
+        f"{size}, and what is in it looks like {suspect}"
+        + "; masks have the network's own sides: --net-input-width, --net-input-height" * ("the pixels" in suspect)
+        + f" (--dump-type {mask.dtype} takes it as such labels)" * ("--dump-type" not in suspect),
+    )
+
+
+def _npu_words(formats: list[str]) -> str:
+    return (
+        f"NC1HWC0, an NPU's own layout ({' or '.join(formats)}), has this size, and is not read: have the tool write "
+        "NCHW (ND), or transpose it"
+    )
+
+
+def _aligned(mask: NDArray[Any], rows: range) -> NDArray[np.uint8]:
+    """Bytes of some rows of a mask, from a multiple of 8 bytes on."""
+    width = mask.shape[1] * mask.itemsize
+    start = -(-rows.start * width // 8) * 8
+    return mask.reshape(-1).view(np.uint8)[start : rows.stop * width]
 
 
 def _size_of(dump: Dump) -> int:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from pspfast.formats.dump_record import Tensor
 
 __all__ = ["Dump", "Dumps", "find_dumps"]
 
@@ -24,12 +27,14 @@ class Dump:
     Attributes:
         path, slot, slots: as above.
         size: bytes of the file; ``None`` if it is no regular file, or its size cannot be told.
+        tensor: what it holds of a picture, where a record or an option says so.
     """
 
     path: str
     size: int | None
     slot: int = 0
     slots: int = 1
+    tensor: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,13 @@ class Dumps:
     strays: tuple[str, ...]
 
 
-def find_dumps(folder: str, bins: Mapping[str, Sequence[str | None]], *, output: int | None = None) -> Dumps:
+def find_dumps(
+    folder: str,
+    bins: Mapping[str, Sequence[str | None]],
+    *,
+    output: int | None = None,
+    tensor_of: Callable[[str], Tensor | None] = lambda _: None,
+) -> Dumps:
     """Pair the dumps of a folder with pictures.
 
     Args:
@@ -57,6 +68,7 @@ def find_dumps(folder: str, bins: Mapping[str, Sequence[str | None]], *, output:
         bins: stem of each bin -> pictures in it, slot by slot, ``None`` for padding; for bins of one picture the
             picture's own stem.
         output: number of the model's output to take, the ``N`` of ``<stem>_N.bin``; whichever is there if left out.
+        tensor_of: what a dump of such a name holds, where that is known.
 
     Raises:
         OSError: the folder cannot be read.
@@ -96,7 +108,7 @@ def find_dumps(folder: str, bins: Mapping[str, Sequence[str | None]], *, output:
             elif picture in found:
                 unusable[picture] = f"two dumps for one picture: {os.path.basename(found[picture].path)} and {first}"
             else:
-                found[picture] = Dump(os.path.join(folder, first), sizes[first], slot, slots)
+                found[picture] = Dump(os.path.join(folder, first), sizes[first], slot, slots, tensor_of(first))
     for picture in unusable:
         found.pop(picture, None)
     return Dumps(found, tuple(unusable.items()), tuple(strays))
@@ -168,8 +180,26 @@ def _usual_sizes(
 
 
 def _no_dumps(folder: str, output: int | None) -> str:
+    kind = "dumps" if output is None else f"dumps of output {output}"
+    inner = sorted(_folders_with_dumps(folder, output))
+    if len(inner) == 1:
+        return f"no {kind} in this folder; they are in {inner[0]}: name that one"
+    if inner:
+        newest = ", ".join(inner[-3:][::-1])
+        return f"no {kind} in this folder; there are some in {len(inner)} folders in it ({newest}): name one"
     if output is not None:
         return f"no dumps of output {output} (<stem>_{output}.bin or .npy) in this folder"
     if any(name.endswith(".txt") for name in os.listdir(folder)):
         return "no .bin or .npy dumps in this folder, but text: run the benchmark tool with -output_binary=true"
     return "no .bin or .npy dumps in this folder"
+
+
+def _folders_with_dumps(folder: str, output: int | None) -> Iterator[str]:
+    """Folders right in a folder that have dumps: ais_bench makes one for each run, named by the time."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or not entry.is_dir():
+                continue
+            with suppress(OSError):  # one that cannot be read has nothing to offer
+                if any(_readings(name, output) for name in os.listdir(entry.path)):
+                    yield entry.path

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = [
-    "ASSUMED_BATCH", "COMMAS_IN_SHAPES", "DEVICE_TIME", "KINDS", "LATENCIES", "STAGES", "ZERO_QPS", "Measurement",
-    "Reading", "Statement", "benchmark_json", "device_name", "devices_in_card", "is_gpu", "is_npu",
+    "ASSUMED_BATCH", "COMMAS_IN_SHAPES", "DEVICE_TIME", "KINDS", "LATENCIES", "SEVERAL_STREAMS", "STAGES", "ZERO_QPS",
+    "Measurement", "Reading", "Statement", "benchmark_json", "device_name", "devices_in_card", "is_gpu", "is_npu",
     "measurements_from_json",
 ]  # fmt: skip
 
@@ -48,13 +48,16 @@ DEVICE_TIME = frozenset({"interface", "pure inference", "compute", "npu compute"
 # Notes that claims.py looks for; everything else in notes is for people alone.
 COMMAS_IN_SHAPES = "--shapes has commas where trtexec takes x"
 ZERO_QPS = "the log says 0 qps, which is trtexec's mistake and not used"
+SEVERAL_STREAMS = "several streams at once: a batch's time is of one of them, and no rate"
 ASSUMED_BATCH = "nothing in the log proves the batch: counted as 1"
 
 LATENCIES = ("mean", "median", "p90", "p95", "p99", "min", "max")
 """Names that latencies go by."""
+_GPU_TOOLS, _NPU_TOOLS = frozenset({"trtexec"}), frozenset({"benchmark", "ais_bench", "msame"})
 # Ascending, whatever the distribution is; printed figures are rounded.
 _ASCENDING = (("min", "median", "p90", "p95", "p99", "max"), ("min", "mean", "max"))
 _ROUNDING = 1e-4
+_MOST = 1e15  # of anything that is counted or measured; sums of figures below it hold as floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,14 +110,20 @@ class Measurement:
 
     def __post_init__(self) -> None:
         where = f"{self.where}: {self.kind}"
-        for name in ("source", "tool", "kind"):
-            if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{where}: {name} must be text, got {getattr(self, name)!r}")
+        for name in ("source", "tool", "kind", "device", "tool_version"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not (value is None and name in ("device", "tool_version")):
+                raise ValueError(f"{where}: {name} must be text, got {value!r}")
+        if self.on_random_data not in (None, True, False):
+            raise ValueError(f"{where}: on_random_data must be true or false, got {self.on_random_data!r}")
         if not _is_number(self.throughput) or self.throughput <= 0:
             raise ValueError(f"{where}: a throughput must be a number above 0, got {self.throughput!r}")
+        if not 1 / _MOST < self.throughput < _MOST:
+            raise ValueError(f"{where}: {self.throughput:g} pictures a second are beyond any measurement")
         for name in ("batch", "batch_run", "iterations", "pictures"):
             _check_count(where, name, getattr(self, name), least=1)
         _check_count(where, "device_index", self.device_index, least=0)
+        _check_count(where, "line", self.line, least=1)
         if self.latency_of not in ("picture", "batch"):
             raise ValueError(f"{where}: latency_of must be 'picture' or 'batch', got {self.latency_of!r}")
         for name, value in self.latency_ms.items():
@@ -138,6 +147,16 @@ class Measurement:
     def where(self) -> str:
         """File, and line if it is a document."""
         return self.source if self.line is None else f"{self.source}:{self.line}"
+
+    @property
+    def is_of_gpu(self) -> bool:
+        """Whether it is an NVIDIA device's: by its name, else by the tool, which knows no other."""
+        return is_gpu(self.device) if self.device is not None else self.tool in _GPU_TOOLS
+
+    @property
+    def is_of_npu(self) -> bool:
+        """Whether it is an Ascend device's: by its name, else by the tool, which knows no other."""
+        return is_npu(self.device) if self.device is not None else self.tool in _NPU_TOOLS
 
     @property
     def has_proven_batch(self) -> bool:
@@ -216,10 +235,12 @@ class Reading:
     Attributes:
         measurements: in the file's order.
         statements: of its prose, if it is a document.
+        left_out: of a document's blocks those that are no good, a sentence each, with file and line.
     """
 
     measurements: tuple[Measurement, ...]
     statements: tuple[Statement, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def benchmark_json(measurements: Iterable[Measurement], **others: Any) -> str:
@@ -307,5 +328,9 @@ def _is_number(value: object) -> bool:
 
 
 def _check_count(where: str, name: str, value: object, *, least: int) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{where}: {name} must be a whole number from {least} on, got {value!r}")
+    if value > _MOST:
+        raise ValueError(f"{where}: {name} is beyond any measurement")

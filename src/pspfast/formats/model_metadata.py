@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
-    "InputKind", "Layout", "ModelMetadata", "OutputKind", "Pooling", "parse_metadata", "read_metadata",
-    "write_metadata",
+    "Channels", "InputKind", "Layout", "ModelMetadata", "OutputKind", "Pooling", "channels_told", "parse_metadata",
+    "read_metadata", "write_metadata",
 ]  # fmt: skip
+
+Channels = Literal["rgb", "bgr"]
+"""The order of a picture's channels as a model is fed."""
 
 InputKind = Literal["float32", "float16", "uint8"]
 OutputKind = Literal["labels", "logits"]
@@ -17,6 +23,9 @@ Layout = Literal["n1hw", "nhw"]
 Pooling = Literal["matmul", "cascade", "native"]
 
 _KEY = "pspfast"
+# ONNX's own properties for models of pictures (docs/MetadataProps.md of the format).
+_PIXEL_FORMAT = "Image.BitmapPixelFormat"
+_FORMATS: dict[str, Channels] = {"rgb8": "rgb", "bgr8": "bgr"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,16 @@ def write_metadata(model: Any, metadata: ModelMetadata) -> None:
     for key, value in (*others, (_KEY, json.dumps(asdict(metadata), separators=(",", ":")))):
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
+
+
+def channels_told(properties: Mapping[str, str]) -> Channels | None:
+    """The order of the channels that a model's properties tell by ONNX's own key; ``None`` where they do not.
+
+    Example:
+        >>> channels_told({"Image.BitmapPixelFormat": "Bgr8"}), channels_told({})
+        ('bgr', None)
+    """
+    return _FORMATS.get(properties.get(_PIXEL_FORMAT, "").lower())
 
 
 def read_metadata(model: Any) -> ModelMetadata | None:

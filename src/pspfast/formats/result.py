@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Result"]
 
 _FORMAT, _VERSION = "pspfast result", 1
+_MUCH = 0.1  # of the pixels; the outlines of objects are about a twentieth in VOC
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ class Result:
                 tuple((_text(one["name"]), _text(one["reason"])) for one in fields["left_out"]),
                 tuple((_text(one["name"]), _text(one["remark"])) for one in fields["remarks"]),
                 tuple(map(_text, fields["strays"])),
-                tuple(fields["source"].items()),
+                _checked_source(fields["source"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
@@ -211,9 +212,32 @@ class Result:
                 f"{self.invalid_predictions:,} pixels were predicted as no class of {len(self.classes)} and count "
                 "against the class that they are labelled as."
             )
+        predicted = np.flatnonzero(self.areas.predicted)
+        if len(predicted) == 1 and not self.invalid_predictions and np.count_nonzero(self.areas.truth) > 1:
+            (only,) = predicted
+            lines.append(
+                f"Every pixel is predicted as {self.classes[only]} (class {only}): the model tells nothing apart, or "
+                "its pictures are not made as in its training."
+            )
         if self.invalid_labels:
             lines.append(f"{self.invalid_labels:,} pixels are labelled as no class and count nowhere.")
-        return lines
+        return [*lines, *self._ignored_classes()]
+
+    def _ignored_classes(self) -> list[str]:
+        """What looks like a class whose label is the one that is ignored, as in masks of 0 and 255; mostly nothing."""
+        without = [index for index, pixels in enumerate(self.areas.truth.tolist()) if not pixels]
+        share = self.ignored / max(1, self.ignored + int(self.areas.truth.sum()))
+        has_one_left = self.ignored > 0 and len(self.classes) - len(without) <= 1
+        if not without or not (has_one_left or share >= _MUCH):
+            return []
+        source = dict(self.source)
+        label, told = source.get("ignore_index"), ""
+        if label is not None and not source.get("reduce_zero_label"):
+            stands_for = without[0] if len(without) == 1 else "CLASS"
+            told = f" (label {label}); if {label} stands for a class, --label-map {label}:{stands_for} says so"
+        names = ", ".join(self.classes[index] for index in without[:3]) + ", ..." * (len(without) > 3)
+        have = "class has" if len(without) == 1 else "classes have"
+        return [f"{len(without)} {have} no labels ({names}), while {share:.1%} of the pixels are ignored{told}."]
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -242,6 +266,16 @@ def _areas_from_fields(classes: Sequence[dict[str, Any]]) -> Areas:
             raise ValueError(f"class {one['class']!r} has an intersection beyond its truth or predicted pixels")
     keys = ("intersection", "truth", "predicted")
     return Areas(*(np.array([one[key] for one in classes], np.int64) for key in keys))
+
+
+def _checked_source(source: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Options that decide the scores, of which those about labels are used again."""
+    for old, new in (source.get("label_map") or {}).items():
+        if not (old.isascii() and old.isdecimal() and type(new) is int and new >= 0):
+            raise ValueError(f"label_map has {old!r}: {new!r}; expected labels")
+    if not isinstance(source.get("reduce_zero_label") or False, bool):
+        raise TypeError(f"reduce_zero_label is {source['reduce_zero_label']!r}, expected true or false")
+    return tuple(source.items())
 
 
 def _count(value: Any) -> int:

@@ -15,17 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pspfast
 from pspfast.graphs import model_files
 from pspfast.graphs.findings import SEVERITIES, Finding, Port, Severity, shape_text
+from pspfast.graphs.inference import Known, complaint_of_checker, infer
 from pspfast.graphs.operator_findings import operator_findings, opset_findings, resize_findings
+from pspfast.graphs.picture_inputs import example_shape, has_batch, pictures_at_once
 from pspfast.graphs.pool_findings import exact_feature_sizes, pool_findings
-from pspfast.graphs.pools import (
-    DEFAULT_DOMAINS,
-    Known,
-    Pool,
-    all_nodes,
-    infer,
-    pools_of,
-    with_intents,
-)
+from pspfast.graphs.pools import DEFAULT_DOMAINS, Pool, pools_of, with_intents
+from pspfast.graphs.soundness import check_sound, nodes_of
 from pspfast.system.libraries import need
 
 if TYPE_CHECKING:
@@ -92,12 +87,13 @@ def diagnose(model: Any, *, adaptive: Collection[str] = ()) -> Diagnosis:
         adaptive: names of nodes that are known to have been adaptive pools, which a file does not say.
 
     Raises:
-        ValueError: the model has no operators, or none of these nodes.
+        GraphError: it holds what no graph may hold, or an operator that cannot be.
+        ValueError: it has none of these nodes.
+        DiedApart: a library that looked at it died.
         MissingExtra: onnx is not installed.
     """
+    check_sound(model)
     graph = model.graph
-    if not graph.node:
-        raise ValueError("the graph has no operators")
     invalid = list(_validity(model))
     opset = next((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), 0)
     types = need("onnx").TensorProto.DataType
@@ -109,7 +105,7 @@ def diagnose(model: Any, *, adaptive: Collection[str] = ()) -> Diagnosis:
         for values in (model_files.inputs(model), graph.output)
     )
     try:
-        known = infer(model)
+        known = infer(model, strict=not invalid)
         pools = list(pools_of(model, known))
     except (ValueError, TypeError, IndexError):
         if not invalid:
@@ -117,7 +113,7 @@ def diagnose(model: Any, *, adaptive: Collection[str] = ()) -> Diagnosis:
         known, pools = {}, []  # what is not ONNX cannot be looked into
     pools = with_intents(pools, adaptive)
     operators: dict[str, int] = defaultdict(int)
-    for node in all_nodes(graph):
+    for node in nodes_of(graph):
         operators[node.op_type] += 1
     findings = [
         *invalid,
@@ -135,7 +131,7 @@ def diagnose(model: Any, *, adaptive: Collection[str] = ()) -> Diagnosis:
         " ".join(filter(None, (model.producer_name, model.producer_version))),
         inputs,
         outputs,
-        inputs[0].shape[0] if inputs and inputs[0].shape else None,
+        pictures_at_once({port.name: port.shape for port in inputs}),
         dict(sorted(operators.items())),
         tuple(pools),
         tuple(findings),
@@ -143,12 +139,8 @@ def diagnose(model: Any, *, adaptive: Collection[str] = ()) -> Diagnosis:
 
 
 def _validity(model: Any) -> Iterator[Finding]:
-    onnx = need("onnx")
-    try:
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        yield Finding("error", "model-invalid", (), f"onnx.checker refuses the model: {first}", "export it again")
+    if complaint := complaint_of_checker(model):
+        yield Finding("error", "model-invalid", (), f"onnx.checker refuses the model: {complaint}", "export it again")
 
 
 def _declared_shapes(model: Any, known: dict[str, Known]) -> Iterator[Finding]:
@@ -163,10 +155,7 @@ def _declared_shapes(model: Any, known: dict[str, Known]) -> Iterator[Finding]:
             continue
         text = f"output {value.name} is declared {shape_text(declared)} and is {shape_text(computed.shape)}"
         numbers = {"declared": declared, "computed": computed.shape}
-        if len(declared) != len(computed.shape) or any(
-            isinstance(one, int) and isinstance(other, int) and one != other
-            for one, other in zip(declared, computed.shape, strict=True)
-        ):
+        if model_files.contradict(declared, computed.shape):
             yield Finding("error", "shape-declared", (), text, advice, numbers=numbers)
         elif any(
             not isinstance(one, int) and isinstance(other, int)
@@ -182,10 +171,7 @@ def _declared_shapes(model: Any, known: dict[str, Known]) -> Iterator[Finding]:
         declared, computed = model_files.shape_of(value), known.get(value.name)
         if computed is None or computed.shape is None or declared is None:
             continue
-        if len(declared) != len(computed.shape) or any(
-            isinstance(one, int) and isinstance(other, int) and one != other
-            for one, other in zip(declared, computed.shape, strict=True)
-        ):
+        if model_files.contradict(declared, computed.shape):
             stale.append(value.name)
     if stale:
         yield Finding(
@@ -200,8 +186,9 @@ def _declared_shapes(model: Any, known: dict[str, Known]) -> Iterator[Finding]:
 
 
 def _port_findings(inputs: Sequence[Port], outputs: Sequence[Port]) -> Iterator[Finding]:
+    batched = has_batch({port.name: port.shape for port in inputs})
     for port in inputs:
-        if port.shape is None or len(port.shape) != 4:
+        if port.shape is None or len(port.shape) != 4 or port.name not in batched:
             continue
         batch, *others = port.shape
         if not all(isinstance(dim, int) for dim in others):
@@ -210,7 +197,8 @@ def _port_findings(inputs: Sequence[Port], outputs: Sequence[Port]) -> Iterator[
                 "shape-open",
                 (),
                 f"input {port.name} is {shape_text(port.shape)}: ATC compiles for fixed sizes",
-                "fix it with pspfast simplify, or give atc --input_shape; its pools may be made for one size only",
+                "fix it with pspfast simplify, or give atc a shape such as --input_shape="
+                f"{example_shape(port.name, port.shape)}; its pools may be made for one size only",
             )
         if isinstance(batch, int):
             yield Finding("note", "batch", (), f"batch {batch}, fixed", numbers={"batch": batch})

@@ -1,50 +1,57 @@
 """ONNX files: reading them, writing them whole, and what is in them.
 
-A graph that is written was checked: by ``onnx.checker``, and its declared shapes against those that follow from its
-operators, since runtimes believe the former and compilers act on them.
+What every command has to know of a file is settled when it is read: a dimension that is declared as 0 or less is open
+(:mod:`pspfast.graphs.declared`), a graph that no library may be given is refused (:mod:`pspfast.graphs.soundness`), and
+constants may lie in files of their own. A graph that is written was checked (:mod:`pspfast.graphs.inference`), since
+runtimes believe declared shapes and compilers act on them.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from math import prod
+from typing import Any
 
+from pspfast.graphs.declared import Dim, contradict, inputs, open_dimensions, shape_of
+from pspfast.graphs.inference import MOST_ELEMENTS_OF_A_SIZE, check
+from pspfast.graphs.picture_inputs import text_of_shape
+from pspfast.graphs.soundness import GraphError, check_sound, complaint_about, tensors_of
 from pspfast.system.captured_output import first_line
 from pspfast.system.errors import FileError
 from pspfast.system.files import OutputError, write_whole
 from pspfast.system.libraries import need
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 __all__ = [
-    "Dim", "GraphError", "ModelFileError", "check", "check_writable", "inputs", "load", "operator_counts", "save",
-    "shape_of", "sort_nodes",
+    "Dim", "GraphError", "ModelFileError", "check", "check_sound", "check_writable", "contradict",
+    "inputs", "is_too_large", "load", "open_dimensions", "operator_counts", "outside_files", "put_data_beside",
+    "read_weights", "save",
+    "shape_of", "size_of", "sort_nodes", "text_of_shape", "to_bytes",
 ]  # fmt: skip
 
-Dim = int | str | None
-"""A dimension: its size, its name if it may have any, or ``None`` where nothing is declared."""
-
 _MOST_BYTES = 2**31 - 1  # of a protobuf message
+_LEAST_BYTES_OUTSIDE = 1024  # smaller constants stay in the model
+_PAGE = 4096
 
 
 class ModelFileError(FileError):
     """A file that is no usable ONNX model; ``filename`` is its path and ``strerror`` the reason."""
 
 
-class GraphError(ValueError):
-    """A graph that is wrong in itself: not valid ONNX, or declaring shapes that it does not have."""
-
-
-def load(path: str | os.PathLike[str]) -> Any:
+def load(path: str | os.PathLike[str], *, weights: bool = True) -> Any:
     """Read an ONNX file, with the data that it keeps in files beside it.
 
+    Args:
+        path: the file.
+        weights: read large constants too that lie in other files. Without, they are left there, once it is sure that
+            they can be read: what a graph is made of does not depend on them.
+
     Returns:
-        ``onnx.ModelProto``.
+        ``onnx.ModelProto``, in which open dimensions are open (:func:`open_dimensions`).
 
     Raises:
-        ModelFileError: missing, not ONNX, cut short, without a graph, or lacking external data.
+        ModelFileError: missing, not ONNX, cut short, without a graph, unsound, or lacking external data.
         MissingExtra: onnx is not installed.
     """
     onnx = need("onnx")
@@ -63,27 +70,122 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise ModelFileError(name, f"not an ONNX model, or cut short ({len(data):,} bytes)") from error
     if not model.graph.output or not (model.graph.node or model.graph.initializer):
         raise ModelFileError(name, "holds no graph with outputs; is this an ONNX model?")
-    try:
-        onnx.load_external_data_for_model(model, os.path.dirname(os.path.abspath(name)))
-    except Exception as error:  # missing, outside of the folder, of another size: each its own class
-        raise ModelFileError(name, f"its external data cannot be read: {error}") from error
+    if complaint := complaint_about(model):
+        raise ModelFileError(name, complaint)
+    open_dimensions(model)
+    _read_outside_data(model, name, weights=weights)
     return model
+
+
+def read_weights(model: Any, path: str | os.PathLike[str]) -> None:
+    """Read what :func:`load` left in other files without ``weights``.
+
+    Raises:
+        ModelFileError: they cannot be read.
+    """
+    _read_outside_data(model, os.fspath(path), weights=True)
+
+
+def outside_files(model: Any, path: str | os.PathLike[str]) -> list[str]:
+    """Files that a model, loaded without ``weights`` from ``path``, has large constants in."""
+    folder = os.path.dirname(os.path.abspath(path))
+    named = {
+        entry.value
+        for tensor in tensors_of(model.graph)
+        if _is_outside(tensor)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return sorted(os.path.join(folder, name) for name in named)
+
+
+def size_of(model: Any) -> int:
+    """Bytes of a model, with those that are still in other files; also where protobuf cannot count them."""
+    tensors = list(tensors_of(model.graph))
+    weights = sum(_outside_size(tensor) if _is_outside(tensor) else len(tensor.raw_data) for tensor in tensors)
+    if weights > _MOST_BYTES:
+        return weights
+    size: int = model.ByteSize() + sum(_outside_size(tensor) for tensor in tensors if _is_outside(tensor))
+    return size
+
+
+def is_too_large(model: Any) -> bool:
+    """Whether a model, with what is in other files, is more than one file or message can hold."""
+    return size_of(model) > _MOST_BYTES
+
+
+def to_bytes(model: Any) -> bytes:
+    """A model as one message.
+
+    Raises:
+        GraphError: it has 2 GB and more, which no message holds.
+    """
+    try:
+        data: bytes = model.SerializeToString()
+    except Exception as error:  # protobuf's, whose class moved between its versions
+        raise GraphError(
+            f"a model of {size_of(model):,} bytes, more than the 2 GB that one message holds; write it to a file "
+            "with its weights beside it (external data), and name that file"
+        ) from error
+    return data
 
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Check a model and write it, whole or not at all.
 
+    What one file cannot hold, more than 2 GB, has its constants in a file beside it, which is named like it and ends
+    with ``.data``. That one is written first, so the model is there when all of it is.
+
     Raises:
-        GraphError: see :func:`check`.
+        GraphError: see :func:`pspfast.graphs.inference.check`.
         OutputError: it cannot be written.
-        ValueError: 2 GB and more, which one file cannot hold.
+        ValueError: constants are to lie beside something that is no file.
     """
     check(model)
-    if model.ByteSize() > _MOST_BYTES:
-        raise ValueError(
-            f"{os.fspath(path)}: a model of {model.ByteSize():,} bytes; one ONNX file holds {_MOST_BYTES:,}"
-        )
-    write_whole(os.fspath(path), model.SerializeToString())
+    name = os.fspath(path)
+    if not is_too_large(model):
+        write_whole(name, model.SerializeToString())
+        return
+    if os.path.exists(name) and not os.path.isfile(name):
+        raise ValueError(f"{name}: a model of more than 2 GB needs a file beside it, and this is none; name a file")
+    folder, own = os.path.split(os.path.abspath(name))
+    with tempfile.TemporaryDirectory(prefix=f".{own}.", dir=folder) as scratch:
+        light = need("onnx").ModelProto()
+        light.CopyFrom(model)
+        put_data_beside(light, os.path.join(scratch, own))
+        try:
+            os.replace(os.path.join(scratch, f"{own}.data"), f"{name}.data")
+        except OSError as error:
+            raise OutputError(f"{name}.data", error) from error
+    write_whole(name, to_bytes(light))
+
+
+def put_data_beside(model: Any, path: str) -> None:
+    """Write a model whose large constants are in ``PATH.data``, not whole: into a folder that nobody else looks into.
+
+    Args:
+        model: ``onnx.ModelProto``, which keeps only where its large constants are then.
+        path: of the model itself.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    helper = need("onnx").external_data_helper
+    location = f"{os.path.basename(path)}.data"
+    try:
+        with open(f"{path}.data", "wb") as file:
+            for tensor in tensors_of(model.graph):
+                if len(tensor.raw_data) < _LEAST_BYTES_OUTSIDE:
+                    continue
+                file.seek(-file.tell() % _PAGE, os.SEEK_CUR)
+                offset, length = file.tell(), len(tensor.raw_data)
+                file.write(tensor.raw_data)
+                helper.set_external_data(tensor, location, offset=offset, length=length)
+                tensor.ClearField("raw_data")
+        with open(path, "wb") as file:
+            file.write(to_bytes(model))
+    except OSError as error:
+        raise OutputError(path, error) from error
 
 
 def check_writable(path: str) -> None:
@@ -103,56 +205,6 @@ def check_writable(path: str) -> None:
             raise PermissionError(13, f"no permission to write into {folder}")
     except OSError as error:
         raise OutputError(path, error) from error
-
-
-def check(model: Any) -> None:
-    """Raise GraphError if a model is not valid, or declares shapes that do not follow from its operators."""
-    onnx = need("onnx")
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise GraphError(f"not a valid ONNX graph: {first_line(error)}") from error
-    lies = list(_wrong_shapes(model))
-    if lies:
-        raise GraphError("declared shapes that the graph does not have: " + "; ".join(lies))
-
-
-def _wrong_shapes(model: Any) -> Iterator[str]:
-    """Outputs whose declared shape is not what follows from the inputs' shapes."""
-    for declared, inferred in zip(model.graph.output, inferred_outputs(model), strict=True):
-        said, found = shape_of(declared), shape_of(inferred)
-        if said is None or found is None:
-            continue
-        if len(said) != len(found) or any(
-            isinstance(one, int) and isinstance(other, int) and one != other
-            for one, other in zip(said, found, strict=True)
-        ):
-            yield f"{declared.name} is declared {list(said)} and is {list(found)}"
-
-
-def inferred_outputs(model: Any) -> list[Any]:
-    """The outputs with the shapes that follow from the inputs, whatever is declared."""
-    onnx = need("onnx")
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    del bare.graph.value_info[:]
-    for output in bare.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    return list(onnx.shape_inference.infer_shapes(bare, data_prop=True).graph.output)
-
-
-def inputs(model: Any) -> list[Any]:
-    """What is fed: the graph's inputs that are no initializers (which old files list among them)."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    return [value for value in model.graph.input if value.name not in constants]
-
-
-def shape_of(value: Any) -> tuple[Dim, ...] | None:
-    """Declared shape of an input, output or intermediate value; ``None`` if there is none."""
-    tensor = value.type.tensor_type
-    if not tensor.HasField("shape"):
-        return None
-    return tuple(dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None) for dim in tensor.shape.dim)
 
 
 def operator_counts(model: Any) -> dict[str, int]:
@@ -183,3 +235,45 @@ def sort_nodes(model: Any) -> None:
         waiting = later
     del graph.node[:]
     graph.node.extend(done)
+
+
+def _is_outside(tensor: Any) -> bool:
+    return bool(tensor.data_location == tensor.EXTERNAL)
+
+
+def _outside_size(tensor: Any) -> int:
+    itemsize: int = need("onnx").helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return itemsize * int(prod(tensor.dims))
+
+
+def _read_outside_data(model: Any, path: str, *, weights: bool) -> None:
+    helper = need("onnx").external_data_helper
+    folder = os.path.dirname(os.path.abspath(path))
+    for tensor in tensors_of(model.graph):
+        if not _is_outside(tensor):
+            continue
+        try:
+            if weights or prod(tensor.dims) <= MOST_ELEMENTS_OF_A_SIZE:
+                helper.load_external_data_for_tensor(tensor, folder)
+                tensor.data_location = tensor.DEFAULT
+                del tensor.external_data[:]
+            else:
+                _check_outside_file(tensor, folder)
+        except Exception as error:  # missing, outside of the folder, of another size: each its own class
+            raise ModelFileError(path, f"its external data cannot be read: {first_line(error)}") from error
+
+
+def _check_outside_file(tensor: Any, folder: str) -> None:
+    """Raise ValueError or OSError if a constant cannot be read from the file where it is said to be."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location, offset = entries.get("location", ""), int(entries.get("offset", "0"))
+    file = os.path.realpath(os.path.join(folder, location))
+    if (
+        not location
+        or os.path.isabs(location)
+        or os.path.commonpath([file, os.path.realpath(folder)]) != (os.path.realpath(folder))
+    ):
+        raise ValueError(f"{tensor.name!r} is in {location!r}, which is no file in the folder of the model")
+    have, need_bytes = os.stat(file).st_size, int(entries.get("length", _outside_size(tensor)))
+    if have < offset + need_bytes:
+        raise ValueError(f"{location} has {have:,} bytes, {tensor.name!r} ends at {offset + need_bytes:,}")

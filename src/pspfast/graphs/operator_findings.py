@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from pspfast.graphs import ascend_limits
 from pspfast.graphs.findings import Finding, Severity
-from pspfast.graphs.pools import (
-    DEFAULT_DOMAINS,
-    Known,
-    all_nodes,
-    attributes_of,
-    constants_of,
-    label,
-)
+from pspfast.graphs.pools import DEFAULT_DOMAINS, attributes_of, constants_of, label
+from pspfast.graphs.soundness import nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+
+    from pspfast.graphs.inference import Known
 
 __all__ = ["operator_findings", "opset_findings", "resize_findings"]
 
@@ -25,7 +21,7 @@ __all__ = ["operator_findings", "opset_findings", "resize_findings"]
 def operator_findings(model: Any) -> Iterator[Finding]:
     """Operators that are not listed, or awkward."""
     by_operator: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for node in all_nodes(model.graph):
+    for node in nodes_of(model.graph):
         by_operator[node.domain if node.domain not in DEFAULT_DOMAINS else "", node.op_type].append(label(node))
     versions = list(ascend_limits.OPERATORS)
     sources = "; ".join(source for _, source in ascend_limits.OPERATORS.values())
@@ -94,9 +90,9 @@ def resize_findings(model: Any, known: dict[str, Known], opset: int) -> Iterator
                 + ("; it is the same for every picture" if fixed else ""),
                 "pspfast simplify writes it as one" + ("" if fixed else ", with a fixed input size"),
             ].append(label(node))
-        mode = attributes.get("mode", b"nearest").decode()
-        coordinates = attributes.get("coordinate_transformation_mode", b"half_pixel").decode()
-        rounding = attributes.get("nearest_mode", b"round_prefer_floor").decode()
+        mode = attributes.get("mode", b"nearest").decode(errors="replace")
+        coordinates = attributes.get("coordinate_transformation_mode", b"half_pixel").decode(errors="replace")
+        rounding = attributes.get("nearest_mode", b"round_prefer_floor").decode(errors="replace")
         if mode not in limits.modes:
             listed = " and ".join(limits.modes)
             flaws[

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pspfast.formats.model_metadata import read_metadata, write_metadata
-from pspfast.graphs import model_files
+from pspfast.graphs import model_files, native
 from pspfast.graphs import pool_windows as pooling
-from pspfast.graphs.pools import infer, label, windows_of
-from pspfast.system.captured_output import first_line
-from pspfast.system.libraries import MissingExtra, need
-from pspfast.system.onnx_sessions import open_session
+from pspfast.graphs.declared import contradict
+from pspfast.graphs.inference import infer
+from pspfast.graphs.pools import label, windows_of
+from pspfast.system.libraries import need
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -254,13 +254,7 @@ def _run(
     )
     alone = onnx.helper.make_model(graph, opset_imports=list(model.opset_import))
     alone.ir_version = max(4, min(model.ir_version, 8))
-    try:
-        result: NDArray[Any] = open_session(alone.SerializeToString(), threads=1).run(None, {given: values})[0]
-    except MissingExtra:
-        raise
-    except Exception as error:  # ONNX Runtime's own, one a kind of failure
-        return first_line(error)
-    return result
+    return native.run_once(alone.SerializeToString(), {given: values})
 
 
 def _note_pooling(model: Any) -> None:
@@ -279,7 +273,7 @@ def _declare(model: Any) -> list[Repair]:
     repairs = []
     for value in model.graph.output:
         said, found = model_files.shape_of(value), known.get(value.name)
-        if found is None or found.shape is None or (said is not None and not _contradict(said, found.shape)):
+        if found is None or found.shape is None or (said is not None and not contradict(said, found.shape)):
             continue
         shape = value.type.tensor_type.shape
         shape.SetInParent()
@@ -297,7 +291,7 @@ def _declare(model: Any) -> list[Repair]:
         if (found := known.get(value.name)) is not None
         and found.shape is not None
         and (said := model_files.shape_of(value)) is not None
-        and _contradict(said, found.shape)
+        and contradict(said, found.shape)
     }
     if stale:
         kept = [value for value in model.graph.value_info if value.name not in stale]
@@ -306,12 +300,6 @@ def _declare(model: Any) -> list[Repair]:
         change = f"{len(stale)} values inside of the graph are declared no more, since their shapes were others"
         repairs.append(Repair(min(stale), "shape", change))
     return repairs
-
-
-def _contradict(said: Sequence[model_files.Dim], found: Sequence[model_files.Dim]) -> bool:
-    return len(said) != len(found) or any(
-        isinstance(one, int) and isinstance(other, int) and one != other for one, other in zip(said, found, strict=True)
-    )
 
 
 def _listed(shape: Sequence[model_files.Dim] | None) -> str:

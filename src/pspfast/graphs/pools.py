@@ -1,7 +1,6 @@
 """Pools in an ONNX graph: their windows, the limits they are beyond, and whether they were adaptive pools.
 
-What follows from a graph is read here too: shapes, constants, attributes. Nothing that a file declares about values
-inside of it is believed.
+Constants and attributes of a graph are read here too.
 """
 
 from __future__ import annotations
@@ -11,33 +10,23 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
-from pspfast.graphs import ascend_limits, model_files
+from pspfast.graphs import ascend_limits
 from pspfast.graphs import pool_windows as pooling
+from pspfast.graphs.inference import MOST_ELEMENTS_OF_A_SIZE, Known, infer
 from pspfast.system.libraries import need
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
 __all__ = [
-    "DEFAULT_DOMAINS", "Known", "Pool", "all_nodes", "attributes_of", "constants_of", "infer", "is_adaptive", "label",
-    "pools_of", "windows_of", "with_intents",
+    "DEFAULT_DOMAINS", "Pool", "attributes_of", "constants_of", "is_adaptive", "label", "pools_of", "windows_of",
+    "with_intents",
 ]  # fmt: skip
 
 Intent = Literal["", "adaptive", "possibly adaptive"]
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
 """Names of ONNX's own set of operators."""
-
-# Weights are of no use to shape inference, which only reads small constants: sizes, axes, slices.
-_MOST_ELEMENTS_OF_A_SIZE = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What follows from the inputs about a value: its element type and shape (``None`` if that does not follow)."""
-
-    type: str
-    shape: tuple[model_files.Dim, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,50 +253,12 @@ def label(node: Any) -> str:
     return str(node.name or node.output[0])
 
 
-def infer(model: Any) -> dict[str, Known]:
-    """Of every value, whatever is declared of those inside."""
-    onnx = need("onnx")
-    graph = model.graph
-    slim = onnx.ModelProto(ir_version=model.ir_version)
-    slim.opset_import.extend(model.opset_import)
-    slim.functions.extend(model.functions)
-    slim.graph.name = graph.name or "graph"
-    slim.graph.node.extend(graph.node)
-    slim.graph.input.extend(model_files.inputs(model))
-    for tensor in graph.initializer:
-        if prod(tensor.dims) <= _MOST_ELEMENTS_OF_A_SIZE:
-            slim.graph.initializer.append(tensor)
-        else:
-            slim.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    for output in graph.output:
-        slim.graph.output.add().CopyFrom(output)
-        slim.graph.output[-1].type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(slim, data_prop=True).graph
-    types = onnx.TensorProto.DataType
-    # Inference makes up names for what it does not know; only those that the file gives to its inputs say anything.
-    names = {
-        dim for value in model_files.inputs(model) for dim in model_files.shape_of(value) or () if isinstance(dim, str)
-    }
-    known = {
-        value.name: Known(types.Name(value.type.tensor_type.elem_type), _with_names(model_files.shape_of(value), names))
-        for value in (*inferred.value_info, *inferred.output, *slim.graph.input)
-    }
-    known |= {tensor.name: Known(types.Name(tensor.data_type), tuple(tensor.dims)) for tensor in graph.initializer}
-    return known
-
-
-def _with_names(
-    shape: tuple[model_files.Dim, ...] | None, names: Collection[str]
-) -> tuple[model_files.Dim, ...] | None:
-    return None if shape is None else tuple(dim if isinstance(dim, int) or dim in names else None for dim in shape)
-
-
 def constants_of(model: Any) -> dict[str, Any]:
     """Constant values by name; those that are large or not plain tensors as ``None``."""
     onnx = need("onnx")
     found: dict[str, Any] = {}
     for tensor in model.graph.initializer:
-        small = prod(tensor.dims) <= _MOST_ELEMENTS_OF_A_SIZE
+        small = prod(tensor.dims) <= MOST_ELEMENTS_OF_A_SIZE
         found[tensor.name] = onnx.numpy_helper.to_array(tensor) if small else None
     for node in model.graph.node:
         if node.op_type == "Constant":
@@ -320,15 +271,6 @@ def attributes_of(node: Any) -> dict[str, Any]:
     """Of a node, as plain values; text as bytes."""
     helper = need("onnx").helper
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-
-
-def all_nodes(graph: Any) -> Iterator[Any]:
-    """Those of a graph, and of the graphs that they hold."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from all_nodes(inner)
 
 
 def _spatial(given: Known | None) -> tuple[int, ...] | None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from typing import TYPE_CHECKING, Any
 
-from pspfast.graphs import model_files
-from pspfast.system.captured_output import captured, first_line
+from pspfast.graphs import model_files, native
+from pspfast.graphs.inference import inferred_outputs
+from pspfast.graphs.picture_inputs import example_shape, has_batch, text_of_shape
+from pspfast.graphs.soundness import check_sound
 from pspfast.system.libraries import need
 
 if TYPE_CHECKING:
@@ -27,8 +31,8 @@ def simplify(model: Any, shapes: Mapping[str, Sequence[int]] | None = None, *, c
 
     Raises:
         ValueError: ``shapes`` names no input, or contradicts a dimension that the graph was made for.
-        GraphError: the outcome is no valid graph.
-        RuntimeError: onnxsim failed, or the simplified model computes something else.
+        GraphError: the model holds what no graph may hold, or the outcome is no valid graph.
+        RuntimeError: onnxsim failed or died, or the simplified model computes something else.
         MissingExtra: onnx or onnxsim is not installed.
 
     Example:
@@ -43,7 +47,7 @@ def simplify(model: Any, shapes: Mapping[str, Sequence[int]] | None = None, *, c
         (['Relu'], (2, 3))
     """
     onnx = need("onnx")
-    need("onnxsim")
+    check_sound(model)
     named = {value.name: model_files.shape_of(value) for value in model_files.inputs(model)}
     shapes = {name: list(shape) for name, shape in (shapes or {}).items()}
     for name, shape in shapes.items():
@@ -51,19 +55,16 @@ def simplify(model: Any, shapes: Mapping[str, Sequence[int]] | None = None, *, c
             raise ValueError(f"the model has no input {name!r}; it has {', '.join(named)}")
         _check_rank(name, shape, named[name])
     tried = {
-        name: [dim if isinstance(dim, int) and dim > 0 else 1 for dim in shapes.get(name, shape or ())]
+        name: [dim if isinstance(dim, int) else 1 for dim in shapes.get(name, shape or ())]
         for name, shape in named.items()
     }
     given = onnx.ModelProto()
     given.CopyFrom(model)
+    model_files.open_dimensions(given)
     model_files.sort_nodes(given)  # conversions to half precision leave them in disorder
     _fix_inputs(given, shapes)
     _declare_outputs(given)
-    with captured("onnxsim"):
-        try:
-            simple, is_same = _run_onnxsim(given, tried, compare=compare)
-        except Exception as error:  # its C++ raises what it likes
-            raise RuntimeError(f"onnxsim failed: {first_line(error)}") from error
+    simple, is_same = _simplified(given, tried, compare=compare)
     if not is_same:
         raise RuntimeError("onnxsim made a model that computes something else; use the model as it is")
     _declare_outputs(simple)  # of what onnxsim has made constant, more follows
@@ -73,20 +74,41 @@ def simplify(model: Any, shapes: Mapping[str, Sequence[int]] | None = None, *, c
     return simple
 
 
+def _simplified(model: Any, shapes: Mapping[str, Sequence[int]], *, compare: bool) -> tuple[Any, bool]:
+    """What onnxsim makes of a model, and whether that is the same; by files where messages are too small,
+    which leaves the model without its large constants.
+    """
+    onnx = need("onnx")
+    if not model_files.is_too_large(model):
+        data, is_same = native.simplify(model.SerializeToString(), None, shapes, compare=compare)
+        return onnx.ModelProto.FromString(data), is_same
+    with tempfile.TemporaryDirectory(prefix="pspfast-") as scratch:
+        before, after = (os.path.join(scratch, name) for name in ("before.onnx", "after.onnx"))
+        model_files.put_data_beside(model, before)
+        _, is_same = native.simplify(before, after, shapes, compare=compare)
+        return model_files.load(after), is_same
+
+
 def fixed_shapes(model: Any, batch: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of a model's inputs with ``batch`` pictures.
+    """Shapes of a model's inputs with ``batch`` pictures; inputs that are not for each picture keep theirs.
 
     Raises:
-        ValueError: it was made for another batch, or has other dimensions that are not fixed.
+        ValueError: it has no dimension for a batch, or others that are not fixed.
     """
+    declared = {value.name: model_files.shape_of(value) for value in model_files.inputs(model)}
+    batched = has_batch(declared)
+    if not batched and batch != 1:
+        described = "; ".join(f"{name} is {text_of_shape(shape)}" for name, shape in declared.items())
+        raise ValueError(f"the model takes one picture and has no dimension for a batch of {batch}: {described}")
     shapes = {}
-    for value in model_files.inputs(model):
-        shape = model_files.shape_of(value)
-        if not shape or not all(isinstance(dim, int) for dim in shape[1:]):
+    for name, shape in declared.items():
+        wanted = (batch, *shape[1:]) if shape and name in batched else shape
+        if not wanted or not all(isinstance(dim, int) for dim in wanted):
             raise ValueError(
-                f"input {value.name!r} is {shape}; give the whole shape, e.g. {value.name}:{batch},3,500,500"
+                f"input {name!r} is {text_of_shape(shape)}; give the whole shape, e.g. "
+                f"{example_shape(name, shape, batch)}"
             )
-        shapes[value.name] = (batch, *(int(dim) for dim in shape[1:] if isinstance(dim, int)))
+        shapes[name] = tuple(int(dim) for dim in wanted if isinstance(dim, int))
     return shapes
 
 
@@ -103,9 +125,7 @@ def _check_rank(name: str, shape: Sequence[int], declared: tuple[model_files.Dim
         return
     if len(shape) != len(declared):
         raise ValueError(f"input {name!r} has {len(declared)} dimensions, {list(declared)}, got {list(shape)}")
-    wrong = [
-        (old, new) for old, new in zip(declared, shape, strict=True) if isinstance(old, int) and old not in (new, 0)
-    ]
+    wrong = [(old, new) for old, new in zip(declared, shape, strict=True) if isinstance(old, int) and old != new]
     if wrong:
         raise ValueError(
             f"input {name!r} was made for {list(declared)} and cannot become {list(shape)}: constants "
@@ -127,40 +147,9 @@ def _remove_notes(model: Any) -> None:
         model.metadata_props.add(key=key, value=value)
 
 
-def _run_onnxsim(given: Any, tried: Mapping[str, Sequence[int]], *, compare: bool) -> tuple[Any, bool]:
-    """The simplified model, and whether it computes the same as far as it was compared."""
-    onnxsim = need("onnxsim")
-    try:
-        simple, is_same = onnxsim.simplify(given, check_n=int(compare), test_input_shapes=tried)
-        if not is_same or not _has_empty_constants(simple):
-            return simple, is_same
-    except Exception:  # its C++ raises what it likes
-        # Of a model as it was read, to see whether this is about what is seen to below.
-        if not compare or not _has_empty_constants(onnxsim.simplify(given, check_n=0, test_input_shapes=tried)[0]):
-            raise
-    # For a Concat of empty tensors it puts one of them, which has another shape: Swin's attention mask ends so where a
-    # map is no larger than a window. Without that pass such constants fold, and all passes can do the rest.
-    simple, _ = onnxsim.simplify(
-        given, check_n=0, test_input_shapes=tried, skipped_optimizers=[_TAKES_EMPTY_FOR_NOTHING]
-    )
-    if not _has_empty_constants(simple):
-        simple, _ = onnxsim.simplify(simple, check_n=0, test_input_shapes=tried)
-    return simple, not compare or onnxsim.model_checking.compare(simple, given, 1, tried)
-
-
-_TAKES_EMPTY_FOR_NOTHING = "eliminate_nop_with_unit"
-
-
-def _has_empty_constants(model: Any) -> bool:
-    """Whether there are constants of several dimensions without elements; of one, Resize has them."""
-    constants = [*model.graph.initializer]
-    constants += [node.attribute[0].t for node in model.graph.node if node.op_type == "Constant" and node.attribute]
-    return any(0 in tensor.dims and len(tensor.dims) > 1 for tensor in constants)
-
-
 def _declare_outputs(model: Any) -> None:
     """Have outputs declared as they follow from the inputs, where they were for any batch."""
-    for value, found in zip(model.graph.output, model_files.inferred_outputs(model), strict=True):
+    for value, found in zip(model.graph.output, inferred_outputs(model), strict=True):
         shape = model_files.shape_of(found)
         declared = model_files.shape_of(value) or ()
         if shape and all(isinstance(dim, int) for dim in shape) and not all(isinstance(dim, int) for dim in declared):

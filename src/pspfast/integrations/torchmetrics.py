@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +37,9 @@ class SegmentationScores(Metric):
     The state is one int64 tensor, ``(num_classes + 2, num_classes + 1)``, that is summed between processes: rows are
     the true classes, ignored and invalid labels, columns the predicted classes and predictions that are none. Masks
     are counted on the CPU; of a device's class scores only their argmax is copied there, in one byte for up to 256
-    classes. As with torchmetrics' own metrics the state is not part of a checkpoint unless ``persistent(True)``.
+    classes. As with torchmetrics' own metrics the state is not part of a checkpoint unless ``persistent(True)``. A
+    second state holds the rules of counting: metrics of other rules make no compute group, and do not load each other's
+    counts.
 
     Args:
         num_classes, ignore_index, label_map, reduce_zero_label: as those of :class:`pspfast.ConfusionMatrix`.
@@ -87,18 +90,22 @@ class SegmentationScores(Metric):
         self.per_class = per_class
         shape = (self.num_classes + 2, self.num_classes + 1)
         self.add_state("pixels", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+        # A MetricCollection counts once for metrics whose states look alike, and a checkpoint's state is loaded by its
+        # name: what decides the counts is a state, too. It is the same everywhere, so its maximum is itself.
+        self.add_state("rules", _as_tensor(self._rules), dist_reduce_fx="max")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Count pixels.
 
         Args:
             preds: class indices of the labels' shape, any integer type; or class scores ``(N, num_classes, ...)``,
-                floating point, of which the largest is taken.
+                floating point, of which the largest is taken. Where that is NaN, or infinity in several classes,
+                nothing is the largest: the prediction is no class (``confusion_matrix.invalid_predictions``).
             target: labels ``(N, ...)``.
 
         Raises:
             TypeError: labels that are not integers.
-            ValueError: shapes that do not fit; nothing is counted.
+            ValueError: shapes that do not fit, or one-hot masks; nothing is counted.
         """
         if preds.is_floating_point():
             if preds.ndim != target.ndim + 1 or preds.ndim < 2 or preds.shape[1] != self.num_classes:
@@ -106,14 +113,21 @@ class SegmentationScores(Metric):
                     f"class scores must be (N, {self.num_classes}, ...) for labels (N, ...), "
                     f"got {tuple(preds.shape)} for {tuple(target.shape)}"
                 )
-            preds = preds.argmax(dim=1)
-            if self.num_classes <= _MOST_BYTE_CLASSES:
-                preds = preds.to(torch.uint8)
+            preds = self._largest(preds)
         self._matrix.reset()
         self._matrix.update(preds.cpu(), target.cpu())
         counted = self._matrix.state_dict()
         cells, pixels = (torch.from_numpy(counted[name]).to(self.pixels.device) for name in ("cells", "pixels"))
         self.pixels.view(-1)[cells] += pixels
+
+    def _largest(self, scores: Tensor) -> Tensor:
+        """The class of the largest score; no class where there is none: NaN, or infinity in several classes."""
+        highest, classes = scores.max(dim=1)
+        undecided = ~torch.isfinite(highest)
+        if undecided.any():
+            undecided &= (highest != torch.inf) | ((scores == torch.inf).sum(dim=1) > 1)
+            return torch.where(undecided, self.num_classes, classes)
+        return classes.to(torch.uint8) if self.num_classes <= _MOST_BYTE_CLASSES else classes
 
     def compute(self) -> dict[str, Tensor]:
         """The scores of everything counted, float64.
@@ -139,6 +153,42 @@ class SegmentationScores(Metric):
         options = {"dtype": torch.float64, "device": self.pixels.device}
         return {name: torch.as_tensor(values, **options) for name, values in scores.items()}
 
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Refuse counts by other rules: of other classes, or with other labels ignored or mapped."""
+        pixels, rules = (state_dict.get(f"{prefix}{name}") for name in ("pixels", "rules"))
+        fault = ""
+        if rules is not None and _as_text(rules) != self._rules:
+            fault = f"its rules are {_as_text(rules)}, this metric's {self._rules}"
+        elif pixels is not None and pixels.shape != self.pixels.shape:
+            fault = f"it counts {pixels.shape[0] - 2} classes, this metric {self.num_classes}"
+        if fault:
+            error_msgs.append(f"{prefix}pixels: {fault}; counts by other rules cannot be gone on with")
+            for name in ("pixels", "rules"):
+                state_dict.pop(f"{prefix}{name}", None)
+            return
+        if pixels is not None and rules is None:  # counts of before there were rules in the state
+            state_dict[f"{prefix}rules"] = self._defaults["rules"]
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+    @property
+    def _rules(self) -> str:
+        """What decides the counts, as text."""
+        rules = self._matrix.state_dict()
+        names = ("num_classes", "ignore_index", "reduce_zero_label")
+        told = {name: rules[name] for name in names} | {"label_map": sorted(rules["label_map"].items())}
+        return json.dumps(told)
+
     def set_dtype(self, dst_type: str | torch.dtype) -> SegmentationScores:  # noqa: ARG002
         """Nothing: counts stay int64 and scores float64, whatever a model's type is."""
         return self
@@ -148,5 +198,14 @@ class SegmentationScores(Metric):
         """The counts so far as a :class:`pspfast.ConfusionMatrix` of their own: of this process, until synced."""
         pixels = self.pixels.cpu().numpy().reshape(-1)
         cells = np.flatnonzero(pixels)
-        rules = {**self._matrix.state_dict(), "cells": cells, "pixels": pixels[cells]}
-        return ConfusionMatrix.from_state_dict(rules)
+        counted = {**self._matrix.state_dict(), "cells": cells, "pixels": pixels[cells]}
+        return ConfusionMatrix.from_state_dict(counted)
+
+
+def _as_tensor(text: str) -> Tensor:
+    """A byte a number: torchmetrics compares states with a tolerance, within which large numbers are alike."""
+    return torch.tensor(list(text.encode()), dtype=torch.int64)
+
+
+def _as_text(numbers: Tensor) -> str:
+    return bytes(numbers.tolist()).decode(errors="replace")

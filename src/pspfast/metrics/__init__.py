@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pspfast.system.publishing import published
+from pspfast.system.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from pspfast.metrics.boundary import BoundaryIoU as BoundaryIoU
@@ -20,4 +20,4 @@ _HOMES = {
         "Areas",
     ),
 }
-__getattr__, __dir__, __all__ = published(__name__, _HOMES)
+__getattr__, __dir__, __all__ = lazy_exports(__name__, _HOMES)

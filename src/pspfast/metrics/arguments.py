@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["pairs", "whole"]
+__all__ = ["pairs", "refuse_one_hot", "whole"]
 
 
 def pairs(preds: Any, target: Any) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
@@ -48,6 +48,37 @@ def pairs(preds: Any, target: Any) -> Iterator[tuple[NDArray[Any], NDArray[Any]]
             + "; class scores need an argmax first" * (preds.ndim > target.ndim)
         )
     yield preds, target
+
+
+def refuse_one_hot(preds: NDArray[Any], target: NDArray[Any], num_classes: int) -> None:
+    """Raise ValueError for two one-hot arrays, whose zeros and ones would be counted as classes 0 and 1.
+
+    They have an axis of classes, ``(N, C, H, W)``, ``(N, H, W, C)``, ``(C, H, W)`` or ``(H, W, C)``, along which every
+    pixel of both has a single 1. Fewer than three classes are only looked for in four axes: a batch
+    of two masks of which one is the other's complement looks the same.
+
+    Example:
+        >>> hot = np.eye(3, dtype=np.uint8)[np.array([[[0, 2]]])]
+        >>> refuse_one_hot(hot, hot, 3)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: preds and target are one-hot, (1, 1, 2, 3) with 3 classes on axis 3; ...
+    """
+    axes = (1, 3) if preds.ndim == 4 else (0, 2) if preds.ndim == 3 and num_classes > 2 else ()
+    for axis in axes:
+        if num_classes < 2 or preds.shape[axis] != num_classes:
+            continue
+        if all(_is_one_hot(values, axis) for values in (preds, target)):
+            raise ValueError(
+                f"preds and target are one-hot, {preds.shape} with {num_classes} classes on axis {axis}; class indices "
+                f"are expected: take argmax({axis}) of both"
+            )
+
+
+def _is_one_hot(values: NDArray[Any], axis: int) -> bool:
+    if values.size == 0 or values.min() < 0 or values.max() != 1:
+        return False
+    return bool((np.count_nonzero(values, axis=axis) == 1).all())
 
 
 def whole(name: str, value: Any) -> int:

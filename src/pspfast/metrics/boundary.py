@@ -85,15 +85,17 @@ class BoundaryIoU:
             TypeError: not arrays of integers (class scores need an argmax first).
             ValueError: shapes or lengths that differ, or that are not of pictures; nothing of this batch is counted.
         """
+        pixels = np.zeros((3, self.num_classes), np.int64)
         for pred, label in inputs.pairs(preds, target):
             if label.ndim not in (2, 3):
                 raise ValueError(f"pictures must be (H, W) or (N, H, W), got {label.shape}")
+            inputs.refuse_one_hot(pred, label, self.num_classes)
             if label.size == 0:
                 continue
             batch = (pred, label) if label.ndim == 3 else (pred[None], label[None])
-            pixels = sum(self._count(*picture) for picture in zip(*batch, strict=True))
-            with self._lock:
-                self._pixels += pixels
+            pixels += sum(self._count(*picture) for picture in zip(*batch, strict=True))
+        with self._lock:
+            self._pixels += pixels
 
     def merge(self, *others: BoundaryIoU) -> None:
         """Add the counts of others.
@@ -211,7 +213,8 @@ class BoundaryIoU:
 def _classes(values: NDArray[Any], no_class: int) -> NDArray[Any]:
     """The same classes in one or two bytes, and ``no_class`` for all that are none; a copy."""
     small = np.uint8 if no_class <= 255 else np.uint16
-    classes: NDArray[Any] = np.where((values >= 0) & (values < no_class), values, no_class).astype(small)
+    classes: NDArray[Any] = np.full(values.shape, no_class, small)
+    np.copyto(classes, values, where=(values >= 0) & (values < no_class), casting="unsafe")
     return classes
 
 

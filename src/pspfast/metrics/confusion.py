@@ -100,9 +100,14 @@ class ConfusionMatrix:
 
         Raises:
             TypeError: not arrays of integers (class scores need an argmax first).
-            ValueError: shapes or lengths that differ; nothing of this picture is counted.
+            ValueError: shapes or lengths that differ, or one-hot masks.
+
+        Whatever is raised, nothing is counted.
         """
-        for pred, label in inputs.pairs(preds, target):
+        pictures = list(inputs.pairs(preds, target))
+        for pred, label in pictures:
+            inputs.refuse_one_hot(pred, label, self.num_classes)
+        for pred, label in pictures:
             if pred.size == 0:
                 continue
             contiguous = pred.flags.c_contiguous and label.flags.c_contiguous

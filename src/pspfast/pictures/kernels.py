@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pspfast import _core
+from pspfast.pictures.channel_statistics import check_statistics
 from pspfast.pictures.geometry import CropRule, Letterbox
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_SIZE", "IMAGENET_MEAN", "IMAGENET_STD", "Normalization",
-    "check_canvas", "integers", "letterbox", "letterbox_into", "unpad",
+    "check_canvas", "check_padding", "integers", "letterbox", "letterbox_into", "unpad",
 ]  # fmt: skip
 
 Triple = tuple[float, float, float]
@@ -51,7 +52,8 @@ class Normalization:
         normalizer: the kernels' form of it.
 
     Raises:
-        ValueError: not three numbers each, a std that is not positive, or a quotient that float32 cannot hold.
+        ValueError: not three numbers each, a std that is not positive, a quotient that float32 cannot hold, or numbers
+            for pictures in 0..1.
 
     Example:
         >>> Normalization(IMAGENET_MEAN, IMAGENET_STD, "float16").mean
@@ -71,6 +73,7 @@ class Normalization:
         inv_std = (1.0 / self.std[0], 1.0 / self.std[1], 1.0 / self.std[2])
         if not max(inv_std) <= _LARGEST_FLOAT32:
             raise ValueError(f"1 / std must fit float32, got std {tuple(std)}")
+        check_statistics(mean, std)
         self.normalizer = _core.Normalizer(self.mean, inv_std)
         if rounded:  # a picture of all bytes says what they become
             ramp = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3)
@@ -125,7 +128,8 @@ def letterbox(
 
     Raises:
         TypeError: ``image`` is not a uint8 array, ``dtype`` or ``out`` not float16 or float32.
-        ValueError: a shape, size or constant that cannot be.
+        ValueError: a shape, size or constant that cannot be; a mean or std for pictures in 0..1; a padding that is not
+            finite or that ``dtype`` cannot hold.
         RuntimeError: an instruction set this CPU lacks.
 
     Example:
@@ -152,6 +156,7 @@ def letterbox(
     box = geometry if geometry is not None else Letterbox.fit(image.shape[:2], canvas, scale_up=scale_up)
     if out is None:
         out = np.empty((3, *box.canvas), np.float16 if dtype is None else dtype)
+    check_padding(pad_value, out.dtype.name)
     if np.may_share_memory(out, image):
         image = image.copy()
     letterbox_into(out, image, box, _prepared(mean, std, stats), pad_value, swap_channels, isa)
@@ -244,6 +249,15 @@ def unpad(
     return out
 
 
+def check_padding(pad_value: float, dtype: str) -> None:
+    """Raise ValueError for a padding that is no finite number of the type ``"float16"`` or ``"float32"``."""
+    if not math.isfinite(pad_value):
+        raise ValueError(f"pad_value must be finite, got {pad_value}")
+    if abs(pad_value) > float(np.finfo(dtype).max):
+        advice = "; take dtype 'float32' (--dtype float32)" if dtype == "float16" else ""
+        raise ValueError(f"pad_value must fit {dtype}, got {pad_value}{advice}")
+
+
 def integers(name: str, values: Any) -> NDArray[Any]:
     """Class indices as an array that the kernels read: uint8, int16, int32 or int64, the last axis packed.
 
@@ -251,8 +265,9 @@ def integers(name: str, values: Any) -> NDArray[Any]:
     layout allow.
 
     Raises:
-        TypeError: not an array, not on the CPU, or not of integers.
+        TypeError: not an array, not on the CPU, not of integers, or with values that are masked out.
     """
+    _refuse_masked(name, values, "fill them with the label that does not count (values.filled(255))")
     if not isinstance(values, np.ndarray):
         values = _from_tensor(name, values)
     kind, size = values.dtype.kind, values.dtype.itemsize
@@ -316,8 +331,16 @@ def _check_image(image: object) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = f"an array of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
         raise TypeError(f"image must be a uint8 array (height, width, 3), got {kind}")
+    _refuse_masked("image", image, "fill them with a colour (image.filled(0))")
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"image must have the shape (height, width, 3) and pixels, got {image.shape}")
+
+
+def _refuse_masked(name: str, values: object, advice: str) -> None:
+    """An array's mask would be lost without a word: kernels read what lies under it."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        count = int(np.ma.getmaskarray(values).sum())
+        raise TypeError(f"{name} has {count:,} values that are masked out; {advice}")
 
 
 def _check_out(out: object, size: tuple[int, int] | None, dtype: DTypeLike | None) -> None:

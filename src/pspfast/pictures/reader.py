@@ -7,6 +7,7 @@ after Pillow has checked that the file is whole (OpenCV does not say when it is 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -133,6 +134,9 @@ def imread(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> NDA
 def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """``(height, width)`` in pixels that :func:`imread` would return, from the file's header alone.
 
+    Which orientations OpenCV follows differs between its versions, but for JPEG: any other file that may say one is
+    decoded to know.
+
     Raises:
         PictureError: missing, empty, not a picture, or cut inside its header. Damage after the header goes unseen.
     """
@@ -141,7 +145,7 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     if not data:
         raise PictureError(path, "the file is empty")
     if not data.startswith(jpeg.SIGNATURE):
-        return _size_with_pillow(path)
+        return _size_of_other_format(path)
     try:
         while True:
             try:
@@ -229,14 +233,21 @@ def with_pillow(path: str, data: bytes | None, use: Callable[[Any], Any]) -> Any
         raise PictureError(path, f"damaged picture: {error}") from error
 
 
-def _size_with_pillow(path: str) -> tuple[int, int]:
-    def shown(image: Any) -> tuple[int, int]:
-        width, height = image.size
-        # Pillow has already turned the size of a TIFF.
-        is_turned = image.format != "TIFF" and 5 <= image.getexif().get(274, 1) <= 8
-        return (width, height) if is_turned else (height, width)
+_ORIENTATION = 274  # EXIF's and TIFF's tag
 
-    size: tuple[int, int] = with_pillow(path, None, shown)
+
+def _size_of_other_format(path: str) -> tuple[int, int]:
+    def plain(image: Any) -> tuple[int, int] | None:
+        """None if the file may say an orientation; of an AVIF, Pillow and OpenCV look for it in different places."""
+        if image.info.get("exif") or image.getexif().get(_ORIENTATION, 1) != 1:
+            return None
+        return image.height, image.width
+
+    size: tuple[int, int] | None = with_pillow(path, None, plain)
+    if size is None:
+        data, _ = read_picture_file(path)
+        height, width = _read_with_opencv(path, data, sys.maxsize).shape[:2]
+        size = height, width
     return size
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pspfast.system.publishing import published
+from pspfast.system.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from pspfast.report.page import render as render
@@ -19,4 +19,4 @@ _HOMES = {
         "write_report",
     ),
 }
-__getattr__, __dir__, __all__ = published(__name__, _HOMES)
+__getattr__, __dir__, __all__ = lazy_exports(__name__, _HOMES)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast.datasets import palette as voc_palette
-from pspfast.pictures.colouring import colour_of
+from pspfast.pictures.colouring import colour_of, has_background
 from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import PictureError, check_pixels, read_picture_file, with_pillow
 
@@ -106,7 +106,7 @@ def difference(truth: NDArray[Any], prediction: NDArray[Any], classes: Sequence[
         array([[0, 2, 0, 1, 3, 4]], dtype=uint8)
     """
     found = np.where(truth == prediction, RIGHT, CONFUSED)
-    if _has_background(classes):
+    if has_background(classes):
         found[(truth != 0) & (prediction == 0)] = MISSED
         found[(truth == 0) & (prediction != 0)] = EXTRA
     found[truth >= len(classes)] = NOT_COUNTED
@@ -222,7 +222,7 @@ def _drawn(labels: NDArray[np.int64], colours: bytes, classes: Sequence[str]) ->
     """Labels in their colours, as a PNG to lay over the picture: background lets more of it through than classes."""
     present, places = np.unique(labels, return_inverse=True)
     present, places = present[:256], np.minimum(places.reshape(labels.shape), 255)
-    alpha = [_ALPHA_BACKGROUND if not one and _has_background(classes) else _ALPHA_CLASS for one in present.tolist()]
+    alpha = [_ALPHA_BACKGROUND if not one and has_background(classes) else _ALPHA_CLASS for one in present.tolist()]
     return _png(places, b"".join(colour_of(one, colours) for one in present.tolist()), bytes(alpha))
 
 
@@ -245,10 +245,6 @@ def _png(labels: NDArray[Any], colours: bytes, alpha: bytes) -> str:
 
 def _data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _has_background(classes: Sequence[str]) -> bool:
-    return bool(classes) and classes[0].casefold() == "background"
 
 
 def _classes_of_record(run: SavedRun) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ import os
 import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pspfast.report.figures import NONE
-from pspfast.report.saved import RESULT, SavedRun
+from pspfast.formats.run_folder import RESULT
+from pspfast.report.charts import NONE
+from pspfast.report.saved import SavedRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

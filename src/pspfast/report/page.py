@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pspfast
 from pspfast.accuracy.evaluations import BASELINES
+from pspfast.formats.run_folder import LEDGER, RECORD, RESULT
+from pspfast.report.charts import HEAT_LIMITS, class_rows, percent, scale_of
 from pspfast.report.examples import make_cards, swatches
 from pspfast.report.facts_section import commands, facts, facts_line, times
-from pspfast.report.figures import HEAT_LIMITS, class_rows, percent, scale_of
-from pspfast.report.saved import LEDGER, RECORD, RESULT, SavedRun, read_runs
+from pspfast.report.saved import SavedRun, read_runs
 from pspfast.report.scores_section import compared, differences, heat, left_out, scores
 from pspfast.system import libraries as extras
 from pspfast.system.files import folder_for_output, write_whole
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs, check_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -64,7 +65,8 @@ def write_report(
     Raises:
         OSError: a result cannot be read.
         OutputError: the page cannot be written.
-        ValueError: something that is no result, or results that cannot be compared.
+        ValueError: something that is no result, results that cannot be compared, or something else than a page where
+            the page goes.
         MissingExtra: jinja2 is not installed.
     """
     if not results:
@@ -74,6 +76,7 @@ def write_report(
         raise ValueError(f"{path} is a folder; give a file for the page, {os.path.join(path, 'index.html')} say")
     files = [*paths, *([] if baseline is None or baseline in BASELINES else [baseline])]
     check_outputs([path], _inputs(files))
+    check_own(path, is_page=True)
     runs, reference = _read(results, baseline)
     command = ["pspfast", "report", *paths, "--output", path]
     command += [] if baseline is None else ["--baseline", baseline]

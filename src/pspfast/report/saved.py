@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pspfast.accuracy.evaluations import Side
 from pspfast.formats.ledger import Ledger
 from pspfast.formats.result import Result
+from pspfast.formats.run_folder import LEDGER, RECORD, RESULT, rules_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from pspfast.metrics.confusion import ConfusionMatrix
 
 __all__ = ["ExampleFiles", "Record", "SavedRun", "read_runs"]
-
-LEDGER, RESULT, RECORD = "ledger.jsonl", "result.json", "run.json"
-"""Names in a run's folder."""
 
 _FORMAT, _VERSION = "pspfast run", 1
 
@@ -160,7 +158,7 @@ class SavedRun:
                 raise ValueError(f"{path} has no {LEDGER}, {RESULT} or {RECORD}; give the folder that a run wrote into")
             side = None if result is None else Side.read(result_file)
             return cls(label, path, _named(side, label), result=result, record=record, remarks=tuple(remarks))
-        rules = {} if result is None else _rules_of(result)
+        rules = {} if result is None else rules_of(result)
         side = Side.read(ledger_file, **rules)
         if result is not None and result.pictures != side.count:
             remarks.append(
@@ -218,16 +216,6 @@ def _labels(names: Sequence[str]) -> list[str]:
 
 def _named(side: Side | None, label: str) -> Side | None:
     return None if side is None else replace(side, name=label)
-
-
-def _rules_of(result: Result) -> dict[str, Any]:
-    """The rules about labels that a result was made by: its ledger has to be scored by them again."""
-    source = dict(result.source)
-    changes = source.get("label_map") or {}
-    return {
-        "label_map": {int(old): new for old, new in changes.items()},
-        "reduce_zero_label": bool(source.get("reduce_zero_label")),
-    }
 
 
 def _examples(base: Path, value: Any) -> ExampleFiles | None:

@@ -9,13 +9,13 @@ from pspfast.accuracy.comparison import Comparison, compare
 from pspfast.accuracy.comparison import verdict as verdict_of
 from pspfast.datasets import VOC
 from pspfast.formats.result import Result
-from pspfast.report.figures import heat_map, percent, points, reach, whisker
+from pspfast.report.charts import heat_map, percent, points, reach, whisker
 from pspfast.report.saved import SavedRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pspfast.report.figures import HeatMap, Whisker
+    from pspfast.report.charts import HeatMap, Whisker
 
 __all__ = ["compared", "differences", "heat", "left_out", "scores"]
 

@@ -23,7 +23,10 @@ _CODES = {
     100002: ("AscendCL is initialised already", "something else in this process uses it"),
     100003: ("the file cannot be used", "see that it is a whole .om file that this user may read"),
     100011: ("no such model is loaded", _OURS),
-    100012: ("the model cannot be read", f"the file is damaged or not an .om file; {_CONVERT}"),
+    100012: (
+        "the model cannot be read",
+        f"the file is damaged, no .om file, or an .om2 (ATC's --mode=7), which this CANN does not load; {_CONVERT}",
+    ),
     100013: ("the model cannot be understood", f"it was made by a newer toolkit or is damaged; {_CONVERT}"),
     100014: ("the model file cannot be read", "see that it is whole and that this user may read it"),
     100015: ("the model's size is not what its file says", f"the file was cut short; {_CONVERT}"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pspfast.runtimes.acl_codes import REPEATED_INIT, AclFault, explain
 from pspfast.runtimes.runtime import RuntimeFault
+from pspfast.system.cann_places import cann_places, how_to_enter
 from pspfast.system.libraries import MissingExtra
 
 if TYPE_CHECKING:
@@ -20,10 +21,19 @@ if TYPE_CHECKING:
 
 __all__ = ["AclCalls", "AclLibrary", "initialised_library"]
 
-_HOW_TO_INSTALL = (
-    "pyACL comes with CANN, not from PyPI: install it, `source /usr/local/Ascend/ascend-toolkit/set_env.sh` "
-    "(from 8.5 on /usr/local/Ascend/cann/set_env.sh) in this shell, and run the command again"
-)
+
+def _how_to_install() -> str:
+    """Where pyACL comes from, and the line that enters the CANN of this machine, if there is one."""
+    there = next((place for place in cann_places() if os.path.isdir(place)), None)
+    if there is not None:
+        return (
+            f"pyACL comes with CANN, not from PyPI; it is installed in {there}: type `{how_to_enter(there)}` in this "
+            "shell, and run the command again"
+        )
+    return (
+        "pyACL comes with CANN, not from PyPI: install it, `source /usr/local/Ascend/ascend-toolkit/set_env.sh` "
+        "(from 8.5 on /usr/local/Ascend/cann/set_env.sh) in this shell, and run the command again"
+    )
 
 
 class AclLibrary:
@@ -102,11 +112,11 @@ def initialised_library() -> AclLibrary:
     try:
         acl = import_module("acl")
     except ImportError as error:
-        message = f"this needs pyACL, whose module acl cannot be imported ({error}); {_HOW_TO_INSTALL}"
+        message = f"this needs pyACL, whose module acl cannot be imported ({error}); {_how_to_install()}"
         raise MissingExtra(message) from error
     if not (hasattr(acl, "rt") and hasattr(acl, "mdl")):
         file = getattr(acl, "__file__", None)
-        raise MissingExtra(f"this needs pyACL, but {file} is another module of the name acl; {_HOW_TO_INSTALL}")
+        raise MissingExtra(f"this needs pyACL, but {file} is another module of the name acl; {_how_to_install()}")
     with _initialising:
         if not _libraries or _libraries[-1].acl is not acl:
             library = AclLibrary(acl)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pspfast.runtimes.picture_input import is_one_picture
 from pspfast.runtimes.runtime import TensorSpec
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class AclModel:
         dtype, dims = self._type_of(desc, "input", self.picture_index)
         if not dims:
             raise ValueError(f"{self._path}: input {names[pictures[0]]!r} is a single number, not pictures")
+        self._is_one_picture = self.gear_index is None and is_one_picture(dims)
+        if self._is_one_picture:
+            dims = [1, *dims]
         if self.gear_index is None:
             self.batches: tuple[int, ...] = (dims[0],)
         else:
@@ -97,6 +101,8 @@ class AclModel:
         for index in range(mdl.get_num_outputs(desc)):
             name = self._name_of(desc, "output", index)
             dtype, dims = self._type_of(desc, "output", index)
+            if self._is_one_picture:
+                dims = [1, *dims]
             axis = next((one for one, side in enumerate(dims[:2]) if side in (-1, most)), None)
             if axis is None or (axis == 1 and dims[0] != 1):
                 raise ValueError(

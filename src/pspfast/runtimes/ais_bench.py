@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast.runtimes.acl_codes import codes_in, explain
+from pspfast.runtimes.picture_input import is_one_picture, with_batch_axis
 from pspfast.runtimes.runtime import Runtime, RuntimeFault, TensorSpec
 from pspfast.system.libraries import MissingExtra
 
@@ -20,16 +21,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["AisBenchRuntime"]
+__all__ = ["HOW_TO_INSTALL_AIS_BENCH", "OTHER_AIS_BENCH", "AisBenchRuntime"]
 
 _DTYPES = (
     "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64", "bool",
 )  # fmt: skip
 
-_HOW_TO_INSTALL = (
-    "ais_bench and aclruntime are wheels of Huawei's, not on PyPI: install both of them for this Python, and "
-    "`source set_env.sh` of CANN in this shell"
+HOW_TO_INSTALL_AIS_BENCH = (
+    "ais_bench and aclruntime are wheels of Huawei's for Python up to 3.11, not on PyPI: `msprobe install_deps -m "
+    "offline` of Ascend's mindstudio-probe installs both; then `source set_env.sh` of CANN in this shell"
 )
+OTHER_AIS_BENCH = "ais_bench_benchmark, PyPI's evaluator of language models, whose package is called ais_bench too"
 
 
 class AisBenchRuntime(Runtime):
@@ -56,9 +58,7 @@ class AisBenchRuntime(Runtime):
         try:
             interface = import_module("ais_bench.infer.interface")
         except ImportError as error:
-            raise MissingExtra(
-                f"this needs ais_bench, which cannot be imported ({error}); {_HOW_TO_INSTALL}"
-            ) from error
+            raise MissingExtra(f"this needs ais_bench{_why_not(error)}; {HOW_TO_INSTALL_AIS_BENCH}") from error
         self.compute_seconds = []
         self._session: Any = None
         self._is_closed = False
@@ -86,6 +86,9 @@ class AisBenchRuntime(Runtime):
             raise self._fault(error) from error
         self.inputs = tuple(map(self._spec, self._session.get_inputs()))
         self.outputs = tuple(map(self._spec, self._session.get_outputs()))
+        self._is_one_picture = len(self.inputs) == 1 and is_one_picture(self.inputs[0].shape)
+        if self._is_one_picture:
+            self.inputs, self.outputs = (tuple(map(with_batch_axis, one)) for one in (self.inputs, self.outputs))
 
     def _spec(self, tensor: Any) -> TensorSpec:
         shape = tuple(map(int, tensor.shape))
@@ -112,10 +115,12 @@ class AisBenchRuntime(Runtime):
 
     def _run_there(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         try:
-            found = self._session.infer([batch], mode="static")
+            found = self._session.infer([batch[0] if self._is_one_picture else batch], mode="static")
         except Exception as error:  # as above
             raise self._fault(error) from error
         outputs = [np.array(one) for one in found]  # a copy: whose memory it is is not said
+        if self._is_one_picture:
+            outputs = [output[None] for output in outputs]
         for output, spec in zip(outputs, self.outputs, strict=True):
             if output.shape != spec.shape or output.dtype != np.dtype(spec.dtype):
                 shape = "x".join(map(str, output.shape))
@@ -172,6 +177,15 @@ class AisBenchRuntime(Runtime):
             "provider": None,
             "threads": None,
         }
+
+
+def _why_not(error: ImportError) -> str:
+    """Why ais_bench does not come, as the rest of a sentence that names it."""
+    if error.name != "ais_bench.infer":  # the package itself, or what it needs in turn
+        return f", which cannot be imported ({error})"
+    other = import_module("ais_bench")
+    file = getattr(other, "__file__", None) or ", ".join(getattr(other, "__path__", ()))
+    return f" for inference, but {file} is another package of that name, probably {OTHER_AIS_BENCH}"
 
 
 def _sentence(error: Exception) -> str:

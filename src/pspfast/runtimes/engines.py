@@ -16,7 +16,8 @@ RUNTIMES = ("onnxruntime", "acl", "ais_bench")
 """Names of the runtimes, as ``--runtime`` takes them."""
 
 
-_BY_SUFFIX = {".onnx": "onnxruntime", ".om": "acl"}
+# .om2 is what ATC makes with --mode=7; a CANN that does not load it says so.
+_BY_SUFFIX = {".onnx": "onnxruntime", ".om": "acl", ".om2": "acl"}
 
 
 def runtime_for(model: str | os.PathLike[str], runtime: str = "auto") -> str:
@@ -24,7 +25,7 @@ def runtime_for(model: str | os.PathLike[str], runtime: str = "auto") -> str:
 
     Args:
         model: the file, of which only the name is looked at.
-        runtime: one of :data:`RUNTIMES`; ``"auto"`` for ONNX Runtime with ``.onnx`` and pyACL with ``.om``.
+        runtime: one of :data:`RUNTIMES`; ``"auto"`` for ONNX Runtime with ``.onnx``, pyACL with ``.om`` and ``.om2``.
 
     Raises:
         ValueError: no such runtime, or not for such files.
@@ -37,13 +38,13 @@ def runtime_for(model: str | os.PathLike[str], runtime: str = "auto") -> str:
     suffix = os.path.splitext(path)[1].lower()
     if runtime == "auto":
         if suffix not in _BY_SUFFIX:
-            raise ValueError(f"{path}: a model ends in {' or '.join(_BY_SUFFIX)}; else say which --runtime")
+            raise ValueError(f"{path}: a model ends in .onnx or .om (.om2); else say which --runtime")
         runtime = _BY_SUFFIX[suffix]
     if runtime not in RUNTIMES:
         raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
-    wanted = ".onnx" if runtime == "onnxruntime" else ".om"
-    if suffix in _BY_SUFFIX and suffix != wanted:
-        raise ValueError(f"{path}: the runtime {runtime} takes {wanted} files")
+    wanted = (".onnx",) if runtime == "onnxruntime" else (".om", ".om2")
+    if suffix in _BY_SUFFIX and suffix not in wanted:
+        raise ValueError(f"{path}: the runtime {runtime} takes {' and '.join(wanted)} files")
     return runtime
 
 

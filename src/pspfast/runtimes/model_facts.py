@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pspfast.formats.model_metadata import parse_metadata
+from pspfast.runtimes.picture_input import picture_shape
 
 if TYPE_CHECKING:
     from pspfast.formats.model_metadata import ModelMetadata
@@ -28,12 +29,15 @@ def metadata_of(runtime: Runtime, model: str) -> ModelMetadata | None:
 
 
 def shape_of_picture(runtime: Runtime, size: tuple[int, int] | None, model: str) -> tuple[int, ...]:
-    """Shape of a picture as the model takes it, at this size where the model leaves it open."""
-    shape = list(runtime.input.shape[1:])
-    open_sides = [index for index, side in enumerate(shape) if side is None]
-    for index, side in zip(open_sides, size or (), strict=False):
-        shape[index] = side
+    """Shape of a picture as the model takes it, at this size where the model leaves it open.
+
+    Raises:
+        ValueError: sizes are open, and none was given; or something else is open than the sides of a picture.
+    """
+    shape = picture_shape(runtime.input, size)
     known = tuple(side for side in shape if side is not None)
     if len(known) != len(shape):
+        if len(shape) != 3:
+            raise ValueError(f"{model} takes {runtime.input}: no pictures, and open sizes; fix these in the model")
         raise ValueError(f"{model} takes {runtime.input}, of any size; say which (--size H W)")
     return known

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pspfast.formats.model_metadata import channels_told
+from pspfast.runtimes.picture_input import is_one_picture, with_batch_axis
 from pspfast.runtimes.runtime import Runtime, RuntimeFault, TensorSpec
 from pspfast.system.captured_output import first_line
 from pspfast.system.libraries import MissingExtra, need
@@ -94,9 +96,13 @@ class OnnxRuntime(Runtime):
         self.outputs = tuple(map(_spec, self._session.get_outputs()))
         if not self.inputs or not self.inputs[0].shape:
             raise ValueError(f"{path}: a model without inputs that have dimensions")
+        self._is_one_picture = len(self.inputs) == 1 and is_one_picture(self.inputs[0].shape)
+        if self._is_one_picture:
+            self.inputs, self.outputs = (tuple(map(with_batch_axis, one)) for one in (self.inputs, self.outputs))
         batch = self.inputs[0].shape[0]
         self.batches = () if batch is None else (batch,)
-        self.metadata = self._session.get_modelmeta().custom_metadata_map.get("pspfast")
+        properties = self._session.get_modelmeta().custom_metadata_map
+        self.metadata, self.channels = properties.get("pspfast"), channels_told(properties)
         self.compute_seconds = []
         self._shapes: dict[int, list[tuple[int, ...]]] = {}  # of the outputs, by batch, once they are known
         self._given: dict[int, Any] = {}  # on the device, by batch
@@ -146,10 +152,12 @@ class OnnxRuntime(Runtime):
     def _run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         if self._session is None:
             raise RuntimeFault(f"{self._path}: the runtime was closed")
+        given = batch[0] if self._is_one_picture else batch
         try:
-            return self._run_here(batch) if self._memory == "cpu" else self._run_there(batch)
+            found = self._run_here(given) if self._memory == "cpu" else self._run_there(given)
         except Exception as error:  # not public either
             raise RuntimeFault(f"{self._path}: ONNX Runtime fails: {first_line(error)}") from error
+        return [output[None] for output in found] if self._is_one_picture else found
 
     def _run_here(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         """In this process's memory: the model reads the batch where it is and writes into the arrays returned."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pspfast.formats.model_metadata import Channels
+
 __all__ = ["Runtime", "RuntimeFault", "TensorSpec"]
 
 
@@ -57,6 +59,7 @@ class Runtime(ABC):
             :meth:`infer`; stays empty where a runtime cannot tell.
         metadata: what ``pspfast export`` wrote into the model, for
             :func:`pspfast.formats.model_metadata.parse_metadata`; ``None`` where there is none.
+        channels: the order of a picture's channels, where the model tells it in another way.
     """
 
     lanes: ClassVar[int] = 1
@@ -65,6 +68,7 @@ class Runtime(ABC):
     batches: tuple[int, ...]
     compute_seconds: list[float]
     metadata: str | None = None
+    channels: Channels | None = None
 
     @abstractmethod
     def _run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:

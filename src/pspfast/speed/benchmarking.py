@@ -6,21 +6,29 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from pspfast.datasets import VOC, pictures_in, read_split
+from pspfast.datasets import VOC, find_labels, labels_of_another_suffix, pictures_in, read_split
+from pspfast.formats.ledger import Subject
 from pspfast.runtimes.model_facts import metadata_of, shape_of_picture
-from pspfast.speed.clocks import TimedBins, TimedPictures, engine_input
-from pspfast.speed.timed_batches import OutputHandling
+from pspfast.speed.clocks import TimedBins, TimedPictures
+from pspfast.speed.timed_batches import OutputHandling, Scoring
 from pspfast.speed.warm_model import WarmModel
+from pspfast.stages.counting import Rules
 from pspfast.stages.device_runtimes import batch_of, open_on
 from pspfast.stages.feeding import find_feed
 from pspfast.stages.inference import PictureFailure
+from pspfast.stages.model_input import InputOptions, check_bins, check_classes, resolve_input
+from pspfast.stages.model_output import resolve_output
+from pspfast.system.terminal import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from pspfast.datasets import DataSet
+    from pspfast.formats.model_metadata import Channels, ModelMetadata
     from pspfast.runtimes.runtime import Runtime
     from pspfast.speed.clocks import TimedSource
     from pspfast.speed.tables import Benchmark
+    from pspfast.stages.feeding import BinLayout
 
 __all__ = ["benchmark_bins", "benchmark_pictures", "benchmark_pure"]
 
@@ -33,6 +41,10 @@ def benchmark_pictures(
     labels: str | os.PathLike[str] | None = None,
     dump: str | os.PathLike[str] | None = None,
     num_classes: int | None = None,
+    data_set: DataSet | None = None,
+    size: tuple[int, int] | None = None,
+    channels: Channels | None = None,
+    output_name: str | None = None,
     runtime: str | Callable[[int], Runtime] = "auto",
     device: int = 0,
     threads: int | None = None,
@@ -50,7 +62,11 @@ def benchmark_pictures(
         split: file with one id a line; every picture of the folder if left out.
         labels: folder of label pictures to score against.
         dump: folder for the model's outputs, as :func:`pspfast.stages.inference.infer` writes them.
-        num_classes: for scores; the model's own, or VOC's, if left out.
+        num_classes: for scores, where there is no ``data_set``; the model's own, or VOC's, if left out.
+        data_set: says how files are named and what labels mean; its classes have to be the model's.
+        size: ``(H, W)`` of the canvas, for models that leave it open.
+        channels: which the model takes first, where it does not say: ``"rgb"`` or ``"bgr"``.
+        output_name: which of the model's outputs has the labels; the only one that can be it if left out.
         runtime, device, threads, **options: see :func:`pspfast.runtimes.engines.open_runtime`; or what opens a runtime.
         batch: pictures at once, see :func:`pspfast.stages.device_runtimes.batch_of`.
         workers: threads of the data path; enough to keep the device busy if left out.
@@ -65,7 +81,7 @@ def benchmark_pictures(
     folder = os.fspath(images)
     if not os.path.isdir(folder):
         raise NotADirectoryError(None, "no such folder of pictures", folder)
-    names = pictures_in(folder) if split is None else list(read_split(split).ids)
+    names = pictures_in(folder, data_set or VOC) if split is None else list(read_split(split).ids)
     if not names:
         raise ValueError(f"{folder}: no pictures in this folder")
     label_folder = None if labels is None else os.fspath(labels)
@@ -73,23 +89,56 @@ def benchmark_pictures(
         raise NotADirectoryError(None, "no such folder of labels", label_folder)
     with ExitStack() as opened:
         (one,) = open_on(opened, model, runtime, (device,), threads, **options)
-        metadata = metadata_of(one, os.fspath(model))
-        known = num_classes or (len(metadata.classes) if metadata and metadata.classes else len(VOC.classes))
-        settings = engine_input(one, metadata, os.fspath(model))
-        shape = settings.shape
-        handling = OutputHandling.of(dump, label_folder, one, known)
+        path = os.fspath(model)
+        dtype: Any = None if one.input.dtype == "uint8" else one.input.dtype
+        found = resolve_input(one, path, InputOptions(size=size, dtype=dtype, channels=channels))
+        settings, shape = found.letterbox, found.letterbox.shape
+        if found.is_to_be_told(quiet=quiet):
+            tell(found.assumed)
+        scoring = None
+        if label_folder is not None:
+            if data_set is None:
+                named = _data_set_of(found.metadata, num_classes)
+            else:
+                named = data_set
+                check_classes(path, found.metadata, named)
+            _check_labels(label_folder, names, named)
+            rules = Rules(
+                Subject(named.classes, named.ignore_index, "exact", named.name),
+                named.label_map,
+                named.reduce_zero_label,
+            )
+            output = resolve_output(one, path, settings.canvas, rules.num_classes, shape, output_name)
+            scoring = Scoring(label_folder, named, rules, output)
+        handling = OutputHandling.of(dump, one, scoring)
 
         def make_source() -> TimedSource:
-            return TimedPictures(folder, settings)
+            return TimedPictures(folder, settings, data_set or VOC)
 
         warm = WarmModel(one, batch_of(one, batch), workers, warmup, shape, quiet)
         return warm.data_set(make_source, names, handling, model=os.fspath(model), device=device)
+
+
+def _check_labels(folder: str, names: Sequence[str], data_set: DataSet) -> None:
+    """Refuse a folder that has no labels of any picture by the names looked for, and has them by others."""
+    if not any(os.path.exists(find_labels(folder, name, data_set)) for name in names):
+        said = labels_of_another_suffix(folder, names, data_set)
+        if said is not None:
+            raise ValueError(said)
+
+
+def _data_set_of(metadata: ModelMetadata | None, num_classes: int | None) -> DataSet:
+    """A data set of as many classes as were given, else of the model's own, else VOC."""
+    if num_classes is not None:
+        return VOC.with_classes(tuple(map(str, range(num_classes))))
+    return VOC.with_classes(metadata.classes) if metadata is not None and metadata.classes else VOC
 
 
 def benchmark_bins(
     model: str | os.PathLike[str],
     source: str | os.PathLike[str],
     *,
+    bin_layout: BinLayout | None = None,
     dump: str | os.PathLike[str] | None = None,
     runtime: str | Callable[[int], Runtime] = "auto",
     device: int = 0,
@@ -103,7 +152,7 @@ def benchmark_bins(
     """Measure a model with bins, which are read, run and, if asked for, dumped; without preprocessing.
 
     Args:
-        source: see :func:`pspfast.stages.feeding.find_feed`.
+        source, bin_layout: see :func:`pspfast.stages.feeding.find_feed`.
         model, dump, runtime, device, threads, batch, workers, warmup, quiet, **options: see
             :func:`benchmark_pictures`.
 
@@ -112,7 +161,8 @@ def benchmark_bins(
     """
     with ExitStack() as opened:
         (one,) = open_on(opened, model, runtime, (device,), threads, **options)
-        feed = find_feed(source, one.input)
+        feed = find_feed(source, one.input, bin_layout)
+        check_bins(os.fspath(model), metadata_of(one, os.fspath(model)), feed.source, feed.parameters)
         by_name = {slot.name: slot for slot in feed.pictures}
 
         def make_source() -> TimedSource:
@@ -122,7 +172,7 @@ def benchmark_bins(
         return warm.data_set(
             make_source,
             list(by_name),
-            OutputHandling.of(dump, None, one, 0),
+            OutputHandling.of(dump, one),
             model=os.fspath(model),
             device=device,
             failures=[PictureFailure(*failure) for failure in feed.failures],

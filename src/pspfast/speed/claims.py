@@ -14,6 +14,7 @@ from pspfast.formats.measurements import (
     COMMAS_IN_SHAPES,
     DEVICE_TIME,
     KINDS,
+    SEVERAL_STREAMS,
     ZERO_QPS,
     devices_in_card,
     is_gpu,
@@ -38,6 +39,7 @@ CODES = {
     "unknown batch": "nothing says which batch ran",
     "shapes with commas": "trtexec's --shapes takes 1x3x500x500; with commas it is ignored",
     "zero qps": "trtexec 7.x says 0 qps of every ONNX model",
+    "several streams": "batches ran side by side, so that a batch's time is no rate",
     "random data": "inputs were made up, not read",
     "few iterations": "too few inferences for a mean",
     "no data path": "pre- and post-processing are not in the figure",
@@ -102,6 +104,13 @@ def _of_one(one: Measurement, others: Sequence[Measurement], min_iterations: int
     if ZERO_QPS in one.notes:
         yield UnsoundClaim(
             "zero qps", one.where, "trtexec 7.x says 0 qps of ONNX models; 1000 x batch / GPU mean is taken"
+        )
+    if SEVERAL_STREAMS in one.notes:
+        yield UnsoundClaim(
+            "several streams",
+            one.where,
+            f"several streams ran side by side and make {one.throughput:.2f} a second together; the GPU compute time "
+            "of a batch is of one of them, and no rate",
         )
     if one.batch is not None and one.batch_run is not None and one.batch != one.batch_run:
         yield UnsoundClaim("static batch", one.where, _static_batch(one, others))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pspfast.formats.measurements import DEVICE_TIME, is_gpu
+from pspfast.formats.measurements import DEVICE_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ class Pair:
 
 
 def reference_owners(figures: Sequence[Figure], reference: str | None) -> set[tuple[str, str | None]]:
-    """Side and device of the figures that the others are held to.
+    """Side and device of the figures that the others are held to: named, or NVIDIA devices, or the first side.
 
     Raises:
         ValueError: no side and no device is called so.
@@ -64,7 +64,7 @@ def reference_owners(figures: Sequence[Figure], reference: str | None) -> set[tu
             names = dict.fromkeys(name for owner in owners for name in owner if name)
             raise ValueError(f"--reference {reference}: it is none of {', '.join(names)}")
         return chosen
-    on_gpu = {owner for owner in owners if is_gpu(owner[1])}
+    on_gpu = {figure.owner for figure in figures if figure.measured.is_of_gpu}
     return on_gpu if on_gpu and len(on_gpu) < len(owners) else set(owners[:1])
 
 

@@ -41,6 +41,7 @@ class Benchmark:
         failures: pictures that could not be used.
         miou: mean IoU in percent where pictures were scored; ``None`` else.
         stopped: why not every picture was tried; empty if they were.
+        remarks: what is odd about what came out.
     """
 
     measurements: tuple[Measurement, ...]
@@ -53,6 +54,7 @@ class Benchmark:
     failures: tuple[PictureFailure, ...] = ()
     miou: float | None = None
     stopped: str = ""
+    remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         threads = f", {self.runtime['threads']} threads" if self.runtime.get("threads") else ""
@@ -68,6 +70,7 @@ class Benchmark:
         ]
         if self.miou is not None:
             lines.append(f"mIoU {self.miou:.2f}")
+        lines += self.remarks
         if self.failures:
             lines.append(f"{len(self.failures)} failed:")
             lines += [f"  {failure.name}: {failure.reason}" for failure in self.failures]
@@ -118,6 +121,7 @@ class Benchmark:
             mIoU=self.miou,
             failures=[[failure.name, failure.reason] for failure in self.failures],
             stopped=self.stopped,
+            remarks=list(self.remarks),
         )
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pspfast.formats.result import table
 from pspfast.speed import claims
@@ -45,6 +45,7 @@ class ThroughputComparison:
         data_path: what the host has to do, if it was measured.
         target: least ratio that will do.
         said: sums that documents do, with the figures they are of.
+        left_out: blocks of documents that are no good, a sentence each.
     """
 
     figures: tuple[Figure, ...]
@@ -53,6 +54,7 @@ class ThroughputComparison:
     data_path: DataPath | None = None
     target: float = 1.0
     said: tuple[tuple[Statement, Measurement], ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def is_met(self) -> bool | None:
@@ -91,6 +93,8 @@ class ThroughputComparison:
         if self.said:
             sums = [["where", "said", "makes", "which is", "device", "batch"], *map(statement_row, self.said)]
             parts += ["", "Sums in the text, by what their figures are", table(sums)]
+        if self.left_out:
+            parts += ["", f"Left out ({len(self.left_out)})", *(f"- {text}" for text in self.left_out)]
         if self.findings:
             parts += ["", f"Unsound ({len(self.findings)})", *(f"- {finding}" for finding in self.findings)]
         if self.data_path is not None:
@@ -119,7 +123,7 @@ class ThroughputComparison:
     def to_json(self) -> str:
         """Everything, for programs."""
         data_path = self.data_path
-        fields = {
+        fields: dict[str, Any] = {
             "format": "pspfast performance comparison",
             "version": 1,
             "met": self.is_met,
@@ -164,6 +168,8 @@ class ThroughputComparison:
                 ],
             },
         }
+        if self.left_out:
+            fields["left_out"] = list(self.left_out)
         return json.dumps(fields, indent=1) + "\n"
 
     def to_csv(self) -> str:
@@ -193,6 +199,7 @@ def compare_throughputs(
     target: float = 1.0,
     min_iterations: int = claims.MIN_ITERATIONS,
     data_path: DataPath | None = None,
+    left_out: Sequence[str] = (),
 ) -> ThroughputComparison:
     """Set figures against a reference, batch by batch, and look for what is unsound.
 
@@ -200,9 +207,11 @@ def compare_throughputs(
         figures: of all sides.
         statements: of the prose of those that are documents.
         reference: a side or device; if left out the NVIDIA devices if there are others too, else the first side.
+            trtexec's figures are of an NVIDIA device, whether they say which or not.
         target: the verdict is "met" if by card each deciding ratio is at least this.
         min_iterations: fewer inferences are told.
         data_path: what the host has to do for a picture.
+        left_out: blocks of documents that are no good, for the report.
 
     Raises:
         ValueError: no side and no device is called so.
@@ -222,4 +231,6 @@ def compare_throughputs(
         if match is not None and said.called is None:
             sums.setdefault((said.value, said.factor, said.is_latency), (said, match))
     unsound = tuple(dict.fromkeys(found))
-    return ThroughputComparison(tuple(figures), tuple(pairs), unsound, data_path, target, tuple(sums.values()))
+    return ThroughputComparison(
+        tuple(figures), tuple(pairs), unsound, data_path, target, tuple(sums.values()), tuple(left_out)
+    )

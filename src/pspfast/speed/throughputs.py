@@ -19,11 +19,13 @@ class MeasuredSide:
         name: as it is called in tables.
         measurements: what it holds.
         statements: what it says about them, if it is a document.
+        left_out: of its blocks those that are no good, a sentence each.
     """
 
     name: str
     measurements: tuple[Measurement, ...]
     statements: tuple[Statement, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

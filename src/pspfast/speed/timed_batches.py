@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pspfast.datasets import find_labels
+from pspfast.formats.dump_record import DumpRecorder, Tensor
+from pspfast.formats.dumped_masks import DumpError, DumpReader
+from pspfast.formats.dumps import Dump
 from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import PictureError
-from pspfast.runtimes.runtime import RuntimeFault
 from pspfast.speed.clocks import Times
-from pspfast.stages.dump_layouts import dump_names, write_dumps
+from pspfast.speed.output_values import values_of
+from pspfast.stages.dump_layouts import describe_dumps, dump_names, write_dumps
 from pspfast.stages.feeding import FeedError
 from pspfast.stages.inference import PictureFailure
 from pspfast.system.files import folder_for_output, stem
@@ -23,12 +26,33 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pspfast.datasets import DataSet
     from pspfast.metrics.confusion import ConfusionMatrix
     from pspfast.pictures.geometry import Letterbox
-    from pspfast.runtimes.runtime import Runtime
+    from pspfast.runtimes.runtime import Runtime, TensorSpec
     from pspfast.speed.clocks import TimedSource
+    from pspfast.speed.output_values import OutputValues
+    from pspfast.stages.counting import Rules
+    from pspfast.stages.model_output import ModelOutput
 
-__all__ = ["BatchWorker", "MeasuredBatch", "OutputHandling"]
+__all__ = ["BatchWorker", "MeasuredBatch", "OutputHandling", "Scoring"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What outputs are scored against, and by which rules.
+
+    Attributes:
+        labels: folder of label pictures.
+        data_set: says how they are named.
+        rules: what pixels are counted as.
+        output: the model's output that has the labels or scores.
+    """
+
+    labels: str
+    data_set: DataSet
+    rules: Rules
+    output: ModelOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +62,20 @@ class OutputHandling:
     Attributes:
         dump: folder for them; ``None`` if they are not written.
         endings: of their files' names.
-        labels: folder of label pictures to score them against.
-        num_classes: for scores.
+        outputs: of the model.
+        recorder: of what the dumps hold; ``None`` if they are not written.
+        scoring: what they are scored against; ``None`` if they are not.
     """
 
     dump: Path | None
     endings: tuple[str, ...]
-    labels: str | None
-    num_classes: int
+    outputs: tuple[TensorSpec, ...]
+    recorder: DumpRecorder | None
+    scoring: Scoring | None
 
     @classmethod
     def of(
-        cls, dump: str | os.PathLike[str] | None, labels: str | None, runtime: Runtime, num_classes: int
+        cls, dump: str | os.PathLike[str] | None, runtime: Runtime, scoring: Scoring | None = None
     ) -> OutputHandling:
         """Make the folder for dumps, if there is to be one.
 
@@ -57,7 +83,9 @@ class OutputHandling:
             OSError: it cannot be made.
         """
         folder = None if dump is None else folder_for_output(dump)
-        return cls(folder, tuple(dump_names("benchmark", len(runtime.outputs))), labels, num_classes)
+        recorder = None if folder is None else DumpRecorder(folder)
+        endings = tuple(dump_names("benchmark", len(runtime.outputs)))
+        return cls(folder, endings, runtime.outputs, recorder, scoring)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +107,12 @@ class BatchWorker:
         batch: NDArray[Any],
         handling: OutputHandling,
         matrix: ConfusionMatrix | None,
+        seen: list[OutputValues],
     ) -> None:
         self._source, self._lanes, self._batch, self._handling, self._matrix = source, lanes, batch, handling, matrix
+        self._seen, self._is_first = seen, True
+        scoring = handling.scoring
+        self._masks = None if scoring is None else DumpReader(scoring.output.canvas, scoring.rules.num_classes)
 
     def __call__(self, job: tuple[str, ...]) -> MeasuredBatch:
         """Read, prepare, run and use the pictures of these names."""
@@ -102,36 +134,40 @@ class BatchWorker:
         finally:
             self._lanes.put(runtime)
         times.infer.append(time.perf_counter() - before)
+        if self._handling.scoring is not None:
+            self._handling.scoring.output.check(outputs)
         if self._handling.dump is not None or self._matrix is not None:
             for slot, (name, geometry) in enumerate(ready):
                 before = time.perf_counter()
                 try:
                     self._post(name, geometry, [output[slot] for output in outputs])
-                except PictureError as error:
+                except (PictureError, DumpError) as error:
                     failures.append(PictureFailure(name, str(error)))
                 times.post.append(time.perf_counter() - before)
         times.whole.append(time.perf_counter() - start)
+        if self._is_first:  # once a thread: it costs as much as a stage
+            self._is_first = False
+            self._seen += [values_of(spec.name, one) for spec, one in zip(runtime.outputs, outputs, strict=True)]
         return MeasuredBatch(times, len(ready), tuple(failures))
 
     def _post(self, name: str, geometry: Letterbox | None, outputs: list[NDArray[Any]]) -> None:
-        if self._handling.dump is not None:
-            write_dumps(self._handling.dump, stem(name), self._handling.endings, outputs, "benchmark")
-        if self._matrix is not None and self._handling.labels is not None and geometry is not None:
-            path = find_labels(self._handling.labels, name)
-            labels = read_labels(path).pixels
-            if labels.shape != geometry.picture:
-                raise PictureError(path, f"the labels are {labels.shape}, the picture is {geometry.picture}")
-            self._matrix.update_letterboxed(_mask(outputs[0], geometry.canvas), labels, geometry)
-
-
-def _mask(output: NDArray[Any], canvas: tuple[int, int]) -> NDArray[Any]:
-    """Labels ``(H, W)`` of one picture, from labels or class scores."""
-    if output.dtype.kind == "f" and output.ndim == 3:
-        output = output.argmax(axis=0)
-    if output.ndim == 3 and len(output) == 1:
-        output = output[0]
-    if output.shape != canvas or output.dtype.kind not in "iu":
-        raise RuntimeFault(
-            f"the model gives {output.dtype} {output.shape} for a picture; scores need labels {canvas} or class scores"
-        )
-    return output
+        handling = self._handling
+        if handling.dump is not None and handling.recorder is not None:
+            canvas = None if geometry is None else geometry.canvas
+            describe_dumps(handling.recorder, canvas, handling.outputs, handling.endings, outputs, "benchmark")
+            write_dumps(handling.dump, stem(name), handling.endings, outputs, "benchmark")
+        scoring = handling.scoring
+        if scoring is None or self._matrix is None or self._masks is None or geometry is None:
+            return
+        path = find_labels(scoring.labels, name, scoring.data_set)
+        labels = read_labels(path, wide=scoring.rules.has_wide_labels).pixels
+        if labels.shape != geometry.picture:
+            raise PictureError(path, f"the labels are {labels.shape}, the picture is {geometry.picture}")
+        (top, _), (height, _) = geometry.crop()
+        rows, output = range(top, top + height), outputs[scoring.output.index]
+        mask, kind = self._masks.take(name, output, rows)
+        if kind.startswith("float"):  # labels stored as floats
+            mask, _ = self._masks.settle(
+                Dump(name, None, tensor=Tensor(kind, output.shape, "the model")), rows, mask, kind
+            )
+        self._matrix.update_letterboxed(mask, labels, geometry)

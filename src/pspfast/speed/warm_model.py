@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import pspfast
-from pspfast.datasets import VOC
 from pspfast.formats.measurements import Measurement
-from pspfast.metrics.confusion import ConfusionMatrix
+from pspfast.formats.result import Result
 from pspfast.runtimes.runtime import RuntimeFault
 from pspfast.speed.clocks import Times
+from pspfast.speed.output_values import remarks_on, values_of
 from pspfast.speed.tables import WIDEN, Benchmark, latencies
 from pspfast.speed.timed_batches import BatchWorker
 from pspfast.stages.device_runtimes import workers_for
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pspfast.metrics.confusion import ConfusionMatrix
     from pspfast.runtimes.runtime import Runtime
     from pspfast.speed.clocks import TimedSource
+    from pspfast.speed.output_values import OutputValues
     from pspfast.speed.timed_batches import OutputHandling
     from pspfast.stages.inference import PictureFailure
 
@@ -63,10 +65,11 @@ class WarmModel:
     def pure(self, rounds: int, *, model: str, device: int) -> Benchmark:
         """One batch of random numbers, ``rounds`` times."""
         infer, random = [], self._made_up()
+        outputs: list[NDArray[Any]] = []
         start = time.perf_counter()
         for _ in range(rounds):
             before = time.perf_counter()
-            self._runtime.infer(random)
+            outputs = self._runtime.infer(random)
             infer.append(time.perf_counter() - before)
         seconds = time.perf_counter() - start
         engine = self._runtime.describe() | {"model": model}
@@ -75,7 +78,9 @@ class WarmModel:
         found = [self._of_batches("pure inference", infer, count, common)]
         if self._runtime.compute_seconds:
             found.append(self._of_batches("compute", self._runtime.compute_seconds, count, common))
-        return Benchmark(tuple(found), count, seconds, self._batch, 1, engine, "pure inference")
+        seen = [values_of(spec.name, one) for spec, one in zip(self._runtime.outputs, outputs, strict=True)]
+        remarks = tuple(remarks_on(seen, on_random_data=True))
+        return Benchmark(tuple(found), count, seconds, self._batch, 1, engine, "pure inference", remarks=remarks)
 
     def data_set(
         self,
@@ -95,14 +100,15 @@ class WarmModel:
         for _ in range(self._runtime.lanes):
             lanes.put(self._runtime)
         matrices: list[ConfusionMatrix] = []
+        seen: list[OutputValues] = []
 
         def make_worker() -> BatchWorker:
             matrix = None
-            if handling.labels is not None:
-                matrix = ConfusionMatrix(handling.num_classes, VOC.ignore_index)
+            if handling.scoring is not None:
+                matrix = handling.scoring.rules.matrix()
                 matrices.append(matrix)
             batch: NDArray[Any] = np.empty((self._batch, *self._shape), self._runtime.input.dtype)
-            return BatchWorker(make_source(), lanes, batch, handling, matrix)
+            return BatchWorker(make_source(), lanes, batch, handling, matrix, seen)
 
         times, done, failed, stopped = Times(), 0, list(failures), ""
         workers = min(self._workers, len(jobs))
@@ -145,9 +151,23 @@ class WarmModel:
         )
         for matrix in matrices[1:]:
             matrices[0].merge(matrix)
-        miou = 100 * matrices[0].miou() if matrices else None
+        miou, remarks = None, remarks_on(seen, on_random_data=False)
+        if matrices and handling.scoring is not None:
+            miou = 100 * matrices[0].miou()
+            scored = Result.of(matrices[0], handling.scoring.rules.subject.classes, done)
+            remarks = scored.caveats() or remarks
         return Benchmark(
-            tuple(found), done, seconds, self._batch, workers, engine, "data set", tuple(failed), miou, stopped
+            tuple(found),
+            done,
+            seconds,
+            self._batch,
+            workers,
+            engine,
+            "data set",
+            tuple(failed),
+            miou,
+            stopped,
+            tuple(remarks),
         )
 
     def _common(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pspfast.system.publishing import published
+from pspfast.system.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from pspfast.stages.inference import infer as infer
@@ -26,4 +26,4 @@ _HOMES = {
         "run",
     ),
 }
-__getattr__, __dir__, __all__ = published(__name__, _HOMES)
+__getattr__, __dir__, __all__ = lazy_exports(__name__, _HOMES)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,19 @@ if TYPE_CHECKING:
     from pspfast.pictures.geometry import CropRule, Letterbox
     from pspfast.system.terminal import Progress
 
-__all__ = ["Outcome", "Rules", "Tally", "check_total", "digest", "no_classes", "save_mask", "size_fault", "void_of"]
+__all__ = [
+    "Outcome", "Rules", "Tally", "check_total", "classes_of_picture", "digest", "is_own_mask", "no_classes",
+    "save_mask", "size_fault", "void_of", "write_mask",
+]  # fmt: skip
 
 _MOST_8_BIT_CLASSES = 256
 _COMMON_LABELS = 256
 _MOST_WAITING = 256
+# How masks begin: size, 256 colours, pixels at the quickest level of compression; or 16-bit grey.
+_MASK_HEAD_BYTES = 1024
+_PNG = rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR.{8}"
+_MASK_8_BIT = re.compile(_PNG + rb"\x08\x03\0\0\0.{4}\0\0\x03\0PLTE.{768}.{8}IDAT\x78\x01", re.DOTALL)
+_MASK_16_BIT = re.compile(_PNG + rb"\x10\0\0\0\0.{8}IDAT", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +109,14 @@ class Outcome:
         kind: what its mask was, in words.
         failure: why it could not be.
         kept: whether the entry was in the ledger before.
+        is_unlike: whether it could not be because its dump is no mask, or could be several things.
     """
 
     entry: Entry | None
     kind: str
     failure: str
     kept: bool = False
+    is_unlike: bool = False
 
 
 def size_fault(path: str, labels: NDArray[Any], geometry: Letterbox) -> str:
@@ -170,6 +181,25 @@ def void_of(num_classes: int) -> int:
     return 255 if num_classes <= _MOST_8_BIT_CLASSES else 65_535
 
 
+def classes_of_picture(
+    mask: NDArray[Any], geometry: Letterbox, rule: CropRule, num_classes: int
+) -> NDArray[np.uint8 | np.int32]:
+    """A mask in its picture's size, with :func:`void_of` for predictions that are no class.
+
+    Args:
+        mask: ``(H, W)`` integers, letterboxed.
+        geometry, rule: where the picture is in it.
+        num_classes: predictions from here on, or below 0, are no class.
+
+    Returns:
+        ``(h, w)``: uint8 for up to 256 classes, which is what a large picture has room for, else int32.
+    """
+    # The small canvas is narrowed first, and by whole arrays: 65,535 beside uint8 is refused by newer NumPy.
+    classes = mask.astype(np.uint8 if num_classes <= _MOST_8_BIT_CLASSES else np.int32)
+    classes[no_classes(mask, num_classes)] = void_of(num_classes)
+    return unpad(classes, geometry, rule=rule)
+
+
 def save_mask(
     path: str,
     mask: NDArray[Any],
@@ -177,34 +207,48 @@ def save_mask(
     rule: CropRule,
     num_classes: int,
     colours: bytes | None = None,
-) -> NDArray[Any]:
-    """Write a mask in its picture's size, as a PNG with a palette; above 256 classes as 16-bit grey.
+) -> None:
+    """Write a mask in its picture's size; see :func:`classes_of_picture` and :func:`write_mask`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_mask(path, classes_of_picture(mask, geometry, rule, num_classes), num_classes, colours)
+
+
+def write_mask(path: str, classes: NDArray[Any], num_classes: int, colours: bytes | None = None) -> None:
+    """Write classes as a PNG with a palette; above 256 classes as 16-bit grey.
 
     Args:
         path: of the file.
-        mask: ``(H, W)`` integers, letterboxed.
-        geometry, rule: where the picture is in it.
-        num_classes: predictions from here on, or below 0, are no class.
+        classes: ``(h, w)``.
+        num_classes: how many there are.
         colours: RGB bytes of the palette; VOC's if left out.
-
-    Returns:
-        The classes of the picture's pixels, as they stand in the file.
 
     Raises:
         OutputError: it cannot be written.
     """
     from PIL import Image
 
-    classes = unpad(np.where(no_classes(mask, num_classes), void_of(num_classes), mask), geometry, rule=rule)
     file = io.BytesIO()
     if num_classes > _MOST_8_BIT_CLASSES:
         Image.fromarray(classes.astype(np.uint16)).save(file, "PNG")
     else:
-        image = Image.fromarray(classes.astype(np.uint8)).convert("L")
+        image = Image.fromarray(classes.astype(np.uint8, copy=False))
         image.putpalette(palette() if colours is None else colours)
         image.save(file, "PNG", compress_level=1)
     write_whole(path, file.getbuffer())
-    return classes
+
+
+def is_own_mask(path: str) -> bool:
+    """Whether a file is such a picture, and not one that was drawn: other programs compress labels by another level.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        head = file.read(_MASK_HEAD_BYTES)
+    return bool(_MASK_8_BIT.match(head) or _MASK_16_BIT.match(head))
 
 
 class Tally:

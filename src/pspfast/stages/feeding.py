@@ -6,12 +6,14 @@ import math
 import os
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from pspfast import _core
 from pspfast.formats.bins import MANIFEST, BinSlot, Manifest
+from pspfast.runtimes.picture_input import is_channels_last, picture_shape
+from pspfast.stages.bin_values import check_values
 from pspfast.system.errors import FileError
 from pspfast.system.files import stem
 
@@ -22,7 +24,13 @@ if TYPE_CHECKING:
 
     from pspfast.runtimes.runtime import TensorSpec
 
-__all__ = ["Feed", "FeedError", "FeedReader", "find_feed", "listed_in"]
+__all__ = ["BinLayout", "Feed", "FeedError", "FeedReader", "find_feed", "listed_in"]
+
+PREPROCESSED = ("float16", "float32")
+"""Types of the bins that ``pspfast preprocess`` makes."""
+
+BinLayout = Literal["nchw", "nhwc"]
+"""Where the channels of a bin are, as ``--bin-layout`` says it."""
 
 # Types of bins that a model takes besides its own, with every value kept.
 _WIDENED = {"float32": ("float16",)}
@@ -42,6 +50,8 @@ class Feed:
         failures: ``(name, reason)`` of those that cannot be used.
         dtype: of the bins.
         shape: of one picture.
+        canvas: ``(H, W)`` of one picture; ``None`` where the model takes something else.
+        parameters: what decides the bins' bytes, by their manifest; ``None`` without one.
     """
 
     source: str
@@ -49,6 +59,8 @@ class Feed:
     failures: tuple[tuple[str, str], ...]
     dtype: str
     shape: tuple[int, ...]
+    parameters: dict[str, Any] | None = None
+    canvas: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +69,7 @@ class _Bin:
     names: tuple[str, ...]
 
 
-def find_feed(source: str | os.PathLike[str], taken: TensorSpec) -> Feed:
+def find_feed(source: str | os.PathLike[str], taken: TensorSpec, layout: BinLayout | None = None) -> Feed:
     """List the pictures of a folder of bins or an info file, and hold every file's size to what the model takes.
 
     Args:
@@ -65,10 +77,11 @@ def find_feed(source: str | os.PathLike[str], taken: TensorSpec) -> Feed:
             bins with a picture each; or an info file with ``index path width height`` a line, where a relative path
             is meant from here or, if it is not there, from beside the info file.
         taken: the model's input.
+        layout: of bins that no manifest describes, where the model has its channels last: ``"nhwc"`` if they have too.
 
     Raises:
         OSError: the folder or file cannot be read.
-        ValueError: it holds nothing, or pictures of another size or type than the model takes.
+        ValueError: it holds nothing, or pictures of another size, type or layout than the model takes.
     """
     path = os.path.abspath(source)
     if not os.fspath(source):
@@ -97,12 +110,14 @@ def find_feed(source: str | os.PathLike[str], taken: TensorSpec) -> Feed:
         height, width = manifest.parameters["size"]
         canvas = (height, width)
     shape = _picture_shape(path, taken, canvas)
+    _check_layout(path, shape, taken, manifest, layout)
     sizes, failures = _sizes(bins)
     if manifest is not None:
         slots, dtype = manifest.parameters["batch_size"], str(manifest.parameters["dtype"])
         _check_type(path, dtype, taken)
     else:
         slots, dtype = 1, _type_of(path, [size for size, _ in sizes.values()], shape, taken)
+        check_values([one.path for one in bins if one.path in sizes], dtype, taken)
     wanted = slots * math.prod(shape) * np.dtype(dtype).itemsize
     pictures: list[BinSlot] = []
     owner: dict[str, str] = {}
@@ -121,7 +136,10 @@ def find_feed(source: str | os.PathLike[str], taken: TensorSpec) -> Feed:
             else:
                 owner[name] = one.path
                 pictures.append(BinSlot(name, one.path, slot, size, modified))
-    return Feed(path, tuple(pictures), tuple(failures), dtype, shape)
+    parameters = None if manifest is None else manifest.parameters
+    at = 0 if is_channels_last(shape, taken.dtype) else 1
+    sides = (shape[at], shape[at + 1]) if len(shape) == 3 else None
+    return Feed(path, tuple(pictures), tuple(failures), dtype, shape, parameters, sides)
 
 
 class FeedReader:
@@ -202,12 +220,9 @@ def listed_in(info: str) -> tuple[list[str], tuple[int, int] | None]:
 
 def _picture_shape(source: str, taken: TensorSpec, canvas: tuple[int, int] | None) -> tuple[int, ...]:
     """Shape of one picture as the model takes it, at the size that the bins are said to have."""
-    shape = list(taken.shape[1:])
+    shape = picture_shape(taken, canvas)
     if len(shape) == 3:
-        at = 0 if _is_channels_last(taken) else 1
-        for index, side in enumerate(canvas or ()):
-            if shape[at + index] is None:
-                shape[at + index] = side
+        at = 0 if is_channels_last(shape, taken.dtype) else 1
         sides = (shape[at], shape[at + 1])
         if canvas is not None and sides != canvas:
             raise ValueError(
@@ -220,8 +235,28 @@ def _picture_shape(source: str, taken: TensorSpec, canvas: tuple[int, int] | Non
     return known
 
 
-def _is_channels_last(taken: TensorSpec) -> bool:
-    return taken.shape[-1] == 3 and (taken.dtype == "uint8" or taken.shape[1] != 3)
+def _check_layout(
+    source: str, shape: tuple[int, ...], taken: TensorSpec, manifest: Manifest | None, told: BinLayout | None
+) -> None:
+    """Refuse bins that may have their channels first for a model of floats that has them last: sizes are the same."""
+    if taken.dtype == "uint8" or len(shape) != 3 or not is_channels_last(shape, taken.dtype):
+        if told == "nhwc" and len(shape) == 3 and not is_channels_last(shape, taken.dtype):
+            raise ValueError(f"{source}: --bin-layout says that channels are last, and the model takes {taken}")
+        return
+    if manifest is not None:
+        told = "nhwc" if manifest.parameters.get("layout") == "NHWC" else "nchw"
+    if told == "nhwc":
+        return
+    advice = "export it with its channels first (tf2onnx: --inputs-as-nchw)"
+    if told == "nchw":
+        raise ValueError(
+            f"{source}: bins with their channels first, and the model takes {taken}, with its channels last; {advice}"
+        )
+    raise ValueError(
+        f"{source}: nothing says whether these bins have their channels first, as pspfast preprocess and the guide's "
+        f"script make them, or last, as the model takes them ({taken}). If they are last, --bin-layout nhwc; else "
+        f"{advice}"
+    )
 
 
 def _sizes(bins: Iterable[_Bin]) -> tuple[dict[str, tuple[int, int]], list[tuple[str, str]]]:
@@ -243,8 +278,10 @@ def _check_type(source: str, dtype: str, taken: TensorSpec) -> None:
         return
     if taken.dtype == "uint8":
         advice = "it normalizes pictures itself: for these bins export it with --input float32"
-    else:
+    elif taken.dtype in PREPROCESSED:
         advice = f"pspfast preprocess --dtype {taken.dtype} makes bins for it"
+    else:
+        advice = f"pspfast preprocess makes bins of {' and '.join(PREPROCESSED)} only: export it for one of these"
     raise ValueError(f"{source}: bins of {dtype}, and the model takes {taken}; {advice}")
 
 
@@ -262,7 +299,8 @@ def _type_of(source: str, sizes: list[int], shape: tuple[int, ...], taken: Tenso
     what = f"{source}: " + (f"most bins have {size:,} bytes" if counted else "none of the bins is there")
     what += f", and a picture for the model ({taken}) has {known}"
     if size == values and taken.dtype != "uint8":
-        what += "; are these bytes that were never normalized? pspfast preprocess makes bins for it"
+        what += "; are these bytes that were never normalized?"
+        what += " pspfast preprocess makes bins for it" if taken.dtype in PREPROCESSED else ""
     elif size and taken.dtype == "uint8" and size in (2 * values, 4 * values):
         what += "; it normalizes pictures itself: for these bins export it with --input float32"
     elif size and any(size % one == 0 for one in by_size):

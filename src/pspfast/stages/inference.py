@@ -13,13 +13,15 @@ import numpy as np
 
 import pspfast
 from pspfast.formats.dump_folder import DumpFolder
+from pspfast.formats.external_weights import sha256_of_model
+from pspfast.runtimes.model_facts import metadata_of
 from pspfast.runtimes.runtime import RuntimeFault
 from pspfast.stages.ais_bench_summary import write_summary
 from pspfast.stages.device_runtimes import batch_of, open_on, workers_for
-from pspfast.stages.dump_layouts import LAYOUTS, Layout, dump_names, write_dumps
+from pspfast.stages.dump_layouts import LAYOUTS, Layout, check_outputs, describe_dumps, dump_names, write_dumps
 from pspfast.stages.feeding import FeedError, FeedReader, find_feed
+from pspfast.stages.model_input import check_bins
 from pspfast.system import threads
-from pspfast.system.digests import sha256_of
 from pspfast.system.files import OutputError, folder_for_output
 from pspfast.system.terminal import Progress
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from pspfast.formats.bins import BinSlot
     from pspfast.runtimes.runtime import Runtime
-    from pspfast.stages.feeding import Feed
+    from pspfast.stages.feeding import BinLayout, Feed
 
 __all__ = ["InferOptions", "InferSummary", "PictureFailure", "infer", "infer_with"]
 
@@ -114,6 +116,7 @@ class InferOptions:
     threads: int | None = None
     batch: int | None = None
     workers: int | None = None
+    bin_layout: BinLayout | None = None
     resume: bool = True
     quiet: bool = True
 
@@ -133,6 +136,7 @@ def infer(
     threads: int | None = None,
     batch: int | None = None,
     workers: int | None = None,
+    bin_layout: BinLayout | None = None,
     resume: bool = True,
     quiet: bool = True,
 ) -> InferSummary:
@@ -151,12 +155,14 @@ def infer(
             ``threads`` are shared by the devices.
         batch: pictures at once, for models that leave it open; the most a model of several batches takes, else 1.
         workers: threads that read, feed and write; enough to keep every device busy if left out.
+        bin_layout: see :func:`pspfast.stages.feeding.find_feed`.
         resume: keep what an earlier run of this model made of pictures that have not changed.
         quiet: no progress on standard error; failures are told all the same.
 
     Raises:
         OSError: something cannot be read, or the output folder not be made.
-        ValueError: options or bins that do not go with the model; nothing was run then.
+        ValueError: options or bins that do not go with the model, outputs that are no masks, or outputs in the folder
+            that infer did not write and would replace; nothing was run then.
         RuntimeFault: a device or model that cannot be used. While pictures are run, it is ``stopped`` that says so.
         MissingExtra: the runtime is not installed.
         FolderBusyError: another run is writing there.
@@ -172,6 +178,7 @@ def infer(
         threads=threads,
         batch=batch,
         workers=workers,
+        bin_layout=bin_layout,
         resume=resume,
         quiet=quiet,
     )
@@ -186,7 +193,7 @@ def infer_with(
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {options.layout!r}")
     if options.workers is not None and options.workers < 1:
         raise ValueError(f"workers must be at least 1, got {options.workers}")
-    sha256 = _sha256_of_model(os.fspath(model))
+    sha256 = sha256_of_model(model)
     with ExitStack() as opened:
         of_device = {
             "provider": options.provider,
@@ -195,7 +202,9 @@ def infer_with(
         }
         runtimes = open_on(opened, model, options.runtime, options.devices, options.threads, **of_device)
         size = batch_of(runtimes[0], options.batch)
-        feed = find_feed(source, runtimes[0].input)
+        feed = find_feed(source, runtimes[0].input, options.bin_layout)
+        check_bins(str(model), metadata_of(runtimes[0], str(model)), feed.source, feed.parameters)
+        check_outputs(os.fspath(model), runtimes[0].outputs, feed.canvas, size)
         names = dump_names(options.layout, len(runtimes[0].outputs))
         folder = folder_for_output(
             os.path.join(output, options.folder_name or f"dumpOutput_device{options.devices[0]}")
@@ -204,13 +213,17 @@ def infer_with(
             raise ValueError(f"{folder} has the bins, which are read; choose another folder")
         told = runtimes[0].describe()
         follows_from = {
-            "journal": 1,
+            "journal": 2,
             "pspfast": pspfast.__version__,
             "model": sha256,
             "layout": options.layout,
+            "input": [feed.dtype, *feed.shape],
             **{key: told.get(key) for key in ("runtime", "version", "provider")},
         }
-        dumps = opened.enter_context(DumpFolder(folder, follows_from, resume=options.resume))
+        written = [f"{picture.name}{ending}" for picture in feed.pictures for ending in names]
+        if options.layout == "ais_bench":
+            written.append(f"../{folder.name}_summary.json")
+        dumps = opened.enter_context(DumpFolder(folder, follows_from, resume=options.resume, names=written))
         kept = [picture for picture in feed.pictures if dumps.is_current(picture)]
         skipped = {picture.name for picture in kept}
         left = [picture for picture in feed.pictures if picture.name not in skipped]
@@ -278,7 +291,7 @@ class _BatchWorker:
         size: int,
         layout: Layout,
     ) -> None:
-        taken = runtime.input
+        taken, self._outputs, self._canvas = runtime.input, runtime.outputs, feed.canvas
         self._reader, self._free, self._dumps = FeedReader(feed, taken.dtype), free, dumps
         self._endings, self._layout = endings, layout
         self._batch: NDArray[Any] = np.empty((size, *feed.shape), taken.dtype)
@@ -304,6 +317,8 @@ class _BatchWorker:
             self._free.put(runtime)
         read_and_run = time.perf_counter()
         seconds["infer"] = read_and_run - start
+        first = [output[0] for output in outputs]
+        describe_dumps(self._dumps.recorder, self._canvas, self._outputs, self._endings, first, self._layout)
         done = []
         for slot, picture in enumerate(ready):
             try:
@@ -350,8 +365,3 @@ def _in_order(feed: Feed, made: dict[str, list[str]], kept: dict[str, list[str]]
     """Files by picture, in the feed's order."""
     known = kept | made
     return {picture.name: known[picture.name] for picture in feed.pictures if picture.name in known}
-
-
-def _sha256_of_model(path: str) -> str:
-    """Of the file, and of the weights that PyTorch and others put beside a large one."""
-    return sha256_of(path, *(part for part in (f"{path}.data", f"{path}_data") if os.path.isfile(part)))

@@ -6,7 +6,6 @@ Serves ``pspfast preprocess``, which writes the slots into bins, and ``pspfast r
 from __future__ import annotations
 
 import functools
-import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -48,10 +47,7 @@ def parameters(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if dtype not in ("float16", "float32"):
         raise ValueError(f"dtype must be 'float16' or 'float32', got {dtype!r}")
-    if not math.isfinite(pad_value):
-        raise ValueError(f"pad_value must be finite, got {pad_value}")
-    if dtype == "float16" and abs(pad_value) > float(np.finfo(np.float16).max):
-        raise ValueError(f"pad_value must fit float16, got {pad_value}; take dtype 'float32' (--dtype float32)")
+    kernels.check_padding(pad_value, dtype)
     canvas = Letterbox.fit((1, 1), size).canvas
     if max(canvas) > _LARGEST_SIDE:
         raise ValueError(f"size must be at most {_LARGEST_SIDE} on both axes, got {canvas}")
@@ -77,14 +73,14 @@ class LetterboxSettings:
     """How a picture becomes a slot of a batch.
 
     Attributes:
-        dtype: of the slot: ``"float16"``, ``"float32"`` ``(3, H, W)``, or ``"uint8"`` ``(H, W, 3)``, blue first and not
-            normalized.
+        dtype: of the slot: ``"float16"`` or ``"float32"``, or ``"uint8"``, which is not normalized.
         canvas: ``(H, W)``.
         normalization: constants of the first two; for float32 that are widened halves, rounded ones.
         pad_value: round the picture, after normalization.
         border: of bytes, in its place: blue, green, red.
         scale_up: whether smaller pictures are enlarged.
-        swap_channels: whether red comes first.
+        swap_channels: whether red comes first; pictures are read blue first.
+        is_channels_last: whether a slot is ``(H, W, 3)`` in place of ``(3, H, W)``, which bytes alone may be.
     """
 
     dtype: str
@@ -94,11 +90,12 @@ class LetterboxSettings:
     border: tuple[int, int, int] = (0, 0, 0)
     scale_up: bool = True
     swap_channels: bool = True
+    is_channels_last: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of a slot."""
-        return (*self.canvas, 3) if self.dtype == "uint8" else (3, *self.canvas)
+        return (*self.canvas, 3) if self.is_channels_last else (3, *self.canvas)
 
 
 class Preparer:
@@ -117,6 +114,8 @@ class Preparer:
         self._how = settings
         self.reader = PictureReader(max_pixels)
         self._bytes = ByteCanvas(settings.canvas) if settings.dtype == "uint8" else None
+        as_read = settings.is_channels_last and not settings.swap_channels
+        self._turned = None if self._bytes is None or as_read else np.empty((*settings.canvas, 3), np.uint8)
         self.seconds = {"read": 0.0, "letterbox": 0.0}
         # Data sets have few sizes, and a geometry is read-only.
         fit = functools.partial(Letterbox.fit, canvas=settings.canvas, scale_up=settings.scale_up)
@@ -152,8 +151,12 @@ class Preparer:
         how = self._how
         if self._bytes is None:
             kernels.letterbox_into(slot, pixels, geometry, how.normalization, how.pad_value, how.swap_channels)
-        else:
+        elif self._turned is None:
             self._bytes.fill(slot, pixels, geometry, how.border)
+        else:
+            self._bytes.fill(self._turned, pixels, geometry, how.border)
+            turned = self._turned[..., ::-1] if how.swap_channels else self._turned
+            np.copyto(slot, turned if how.is_channels_last else turned.transpose(2, 0, 1))
 
 
 def written_extents(

@@ -7,17 +7,28 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pspfast.datasets import VOC, find_labels, find_picture, label_folder_beside, labels_in, no_labels, read_split
+from pspfast.datasets import (
+    VOC,
+    find_labels,
+    find_picture,
+    label_folder_beside,
+    labels_in,
+    labels_of_another_suffix,
+    no_labels,
+)
+from pspfast.datasets.names import names_of_split
 from pspfast.formats.bins import MANIFEST, Manifest
+from pspfast.formats.dump_record import RECORD, DumpRecord, tensor_of_type
 from pspfast.formats.dumps import Dump, find_dumps
 from pspfast.pictures.geometry import Letterbox
 from pspfast.pictures.reader import PictureError, picture_size
 from pspfast.system.files import stem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pspfast.datasets import DataSet
+    from pspfast.formats.dump_record import DumpType, Tensor
 
 __all__ = ["Pairing", "Pictured", "Sources", "pair"]
 
@@ -39,8 +50,10 @@ class Sources:
         images: folder of the pictures; only their headers are read, and only if neither manifest nor info is there.
         labels: folder of the label pictures; if left out, where the data set has it beside the pictures.
         split: file with one id a line; else the pictures of the manifest; else those with labels and a dump.
-        canvas: ``(H, W)`` of the network's input; else the manifest's; else 500x500.
+        canvas: ``(H, W)`` of the network's input; else the manifest's; else that of the dumps' record; else 500x500.
         output: number of the model's output, see :func:`pspfast.formats.dumps.find_dumps`.
+        dump_type: of dumps without a record, see :data:`pspfast.formats.dump_record.DUMP_TYPES`; else their size and
+            content tell it.
         data_set: says which files an id stands for.
         whole: without a split, every picture with labels is asked for, whether there is a dump of it or not.
     """
@@ -53,6 +66,7 @@ class Sources:
     split: str | None = None
     canvas: tuple[int, int] | None = None
     output: int | None = None
+    dump_type: DumpType | None = None
     data_set: DataSet = VOC
     whole: bool = False
 
@@ -107,7 +121,8 @@ def pair(sources: Sources) -> Pairing:
     if not os.path.isdir(sources.dumps):
         raise NotADirectoryError(None, "no such folder of dumps", sources.dumps)
     manifest = _manifest(sources)
-    canvas = _canvas(sources, manifest)
+    record = DumpRecord.read(sources.dumps)
+    canvas = _canvas(sources, manifest, record)
     label_folder = _label_folder(sources, manifest)
     sizes = _Sizes(sources, manifest, canvas)
 
@@ -118,7 +133,9 @@ def pair(sources: Sources) -> Pairing:
             repeated.append((name, f"{name!r} would have the same dump as {ids[stem(name)]!r}, not used"))
         else:
             ids[stem(name)] = name
-    dumps = find_dumps(sources.dumps, _bins(manifest, ids), output=sources.output)
+    dumps = find_dumps(
+        sources.dumps, _bins(manifest, ids), output=sources.output, tensor_of=_tensors(sources, canvas, record)
+    )
     failed = dict(_failed(manifest)) if manifest else {}
     unusable = dict(dumps.unusable)
     pictures, missing, unasked = [], [], 0
@@ -137,8 +154,17 @@ def pair(sources: Sources) -> Pairing:
             pictures.append(Pictured(key, dumps.found[key], labels, sizes.geometry(key, name)))
         except (_LackError, PictureError) as error:
             missing.append((key, str(error)))
+    _check_suffix(label_folder, pictures, list(ids.values()), sources.data_set)
     asked_by = sources.split or ("the manifest" if manifest is not None and not sources.whole else label_folder)
     return Pairing(canvas, tuple(pictures), tuple(missing), tuple(repeated), dumps.strays, asked_by, unasked)
+
+
+def _check_suffix(folder: str, pictures: Sequence[Pictured], names: Sequence[str], data_set: DataSet) -> None:
+    """Refuse a folder that has no labels of any picture by the names looked for, and has them by others."""
+    if pictures and not any(os.path.exists(one.labels) for one in pictures):
+        said = labels_of_another_suffix(folder, names, data_set)
+        if said is not None:
+            raise ValueError(said)
 
 
 def _manifest(sources: Sources) -> Manifest | None:
@@ -148,14 +174,43 @@ def _manifest(sources: Sources) -> Manifest | None:
     return Manifest.read(beside) if os.path.exists(beside) else None
 
 
-def _canvas(sources: Sources, manifest: Manifest | None) -> tuple[int, int]:
-    if manifest is None:
+def _canvas(sources: Sources, manifest: Manifest | None, record: DumpRecord | None) -> tuple[int, int]:
+    told: dict[str, tuple[int, int]] = {}
+    if manifest is not None:
+        height, width = manifest.parameters["size"]
+        told["the manifest"] = height, width
+    if record is not None and record.canvas is not None:
+        told[os.path.join(sources.dumps, RECORD)] = record.canvas
+    if not told:
         return Letterbox.fit((1, 1), sources.canvas or DEFAULT_CANVAS).canvas  # checked there
-    height, width = manifest.parameters["size"]
-    if sources.canvas is not None and sources.canvas != (height, width):
-        asked = f"{sources.canvas[0]}x{sources.canvas[1]}"
-        raise ValueError(f"the manifest says {height}x{width} (height x width), not {asked}")
-    return height, width
+    first, *others = told.items()
+    if sources.canvas is not None:
+        others.append(("", sources.canvas))
+    for who, canvas in others:
+        if canvas != first[1]:
+            (height, width), (other_height, other_width) = first[1], canvas
+            raise ValueError(
+                f"{first[0]} says {height}x{width} (height x width), not {other_height}x{other_width}"
+                + f", as {who} says" * bool(who)
+            )
+    return first[1]
+
+
+def _tensors(sources: Sources, canvas: tuple[int, int], record: DumpRecord | None) -> Callable[[str], Tensor | None]:
+    """What a dump of a file name holds, as far as a record or an option says."""
+    asked = None
+    if sources.dump_type is not None:
+        asked = tensor_of_type(sources.dump_type, canvas, len(sources.data_set.classes))
+
+    def tensor_of(name: str) -> Tensor | None:
+        recorded = record.tensor_of(name, sources.dumps) if record is not None else None
+        if recorded is not None and asked is not None:
+            raise ValueError(
+                f"{recorded.told_by} says what {name} is ({recorded}): --dump-type is for dumps without one"
+            )
+        return recorded or asked
+
+    return tensor_of
 
 
 def _label_folder(sources: Sources, manifest: Manifest | None) -> str:
@@ -176,12 +231,9 @@ def _ids(
     sources: Sources, manifest: Manifest | None, label_folder: str, repeated: list[tuple[str, str]]
 ) -> Sequence[str]:
     if sources.split is not None:
-        split = read_split(sources.split)
-        repeated += [
-            (name, f"{sources.split}, line {line}: {name!r} is named again (first on line {first}), used once")
-            for name, line, first in split.repeated
-        ]
-        return [sources.data_set.id_of(name) for name in split.ids]
+        ids, again = names_of_split(sources.split)
+        repeated += [(one.name, one.reason) for one in again]
+        return [sources.data_set.id_of(name) for name in ids]
     if manifest is not None and not sources.whole:
         named = [name for record in manifest.bins for name in record.names]
         # An id that is named twice failed as well, the second time.

@@ -10,18 +10,29 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pspfast
 from pspfast.datasets import VOC
-from pspfast.formats.dumped_masks import DumpError, DumpReader
+from pspfast.formats.dumped_masks import DumpError, DumpReader, UnlikeMaskError
 from pspfast.formats.ledger import Entry, LedgerWriter, Subject
 from pspfast.formats.result import Result
 from pspfast.metrics.class_pairs import Pairs
 from pspfast.pictures.geometry import Letterbox
 from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import MAX_PIXELS, PictureError
-from pspfast.stages.counting import Outcome, Rules, Tally, check_total, digest, no_classes, save_mask, size_fault
+from pspfast.stages.counting import (
+    Outcome,
+    Rules,
+    Tally,
+    check_total,
+    digest,
+    is_own_mask,
+    no_classes,
+    save_mask,
+    size_fault,
+)
 from pspfast.stages.matching import Pairing, Pictured, Sources, pair
 from pspfast.system import threads
-from pspfast.system.files import OutputError, folder_for_output
+from pspfast.system.files import OutputError, folder_for_output, remove_leftovers
 from pspfast.system.machine import peak_memory
+from pspfast.system.output_conflicts import check_folder
 from pspfast.system.terminal import Progress
 
 if TYPE_CHECKING:
@@ -30,6 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pspfast.datasets import DataSet
+    from pspfast.formats.dump_record import DumpType
     from pspfast.pictures.geometry import CropRule
 
 __all__ = ["Evaluation", "PostprocessOptions", "postprocess", "postprocess_with"]
@@ -96,7 +108,7 @@ class _ScoringWorker:
         try:
             return self._evaluate(picture)
         except (PictureError, DumpError) as error:
-            return Outcome(None, "", str(error))
+            return Outcome(None, "", str(error), is_unlike=isinstance(error, UnlikeMaskError))
         except OutputError as error:
             if error.is_lasting:
                 raise
@@ -138,10 +150,9 @@ class _ScoringWorker:
     ) -> tuple[NDArray[Any], str, Pairs]:
         pairs = self._count(mask, labels, geometry, self._rule)
         if no_classes(pairs.preds, self._rules.num_classes).any():
-            other = self._reader.as_floats(picture.dump, rows, mask)
-            if other is not None:
-                mask, kind = other
-                pairs = self._count(mask, labels, geometry, self._rule)
+            settled, kind = self._reader.settle(picture.dump, rows, mask, kind)
+            if settled is not mask:
+                mask, pairs = settled, self._count(settled, labels, geometry, self._rule)
         check_total(picture.name, pairs, labels)
         return mask, kind, pairs
 
@@ -157,6 +168,7 @@ class PostprocessOptions:
     split: str | os.PathLike[str] | None = None
     size: tuple[int, int] | None = None
     output: int | None = None
+    dump_type: DumpType | None = None
     geometry: CropRule = "exact"
     data_set: DataSet = VOC
     whole: bool = False
@@ -182,6 +194,7 @@ def postprocess(
     split: str | os.PathLike[str] | None = None,
     size: tuple[int, int] | None = None,
     output: int | None = None,
+    dump_type: DumpType | None = None,
     geometry: CropRule = "exact",
     data_set: DataSet = VOC,
     whole: bool = False,
@@ -200,8 +213,9 @@ def postprocess(
 
     Args:
         dump_folder: ``<stem>_1.bin``, ``<stem>_0.bin``, ``<stem>.bin`` or ``.npy``: labels of any integer or float
-            type, or class scores, ``(H, W)`` or ``(num_classes, H, W)``; told apart by size and content.
-        manifest, info, image_folder, label_folder, split, size, output, whole: see
+            type, or class scores, ``(H, W)`` or ``(num_classes, H, W)``; of the type and shape that ``dumps.json``
+            beside them records, else told apart by size and content together.
+        manifest, info, image_folder, label_folder, split, size, output, dump_type, whole: see
             :class:`pspfast.stages.matching.Sources`.
         geometry: ``"exact"``, or ``"reference"`` for the published script's crop.
         data_set: says how files are named and what labels mean; its rules hold where the following are left out.
@@ -217,7 +231,9 @@ def postprocess(
 
     Raises:
         OSError: a folder or file that was named cannot be read or written.
-        ValueError: options that contradict each other, no dumps, or no labels.
+        ValueError: options that contradict each other, no dumps, no labels, or pictures in ``masks`` that postprocess
+            did not write and would replace; or none of the dumps is a mask of the canvas that can be told from
+            something else.
 
     Example:
         >>> from pathlib import Path
@@ -240,6 +256,7 @@ def postprocess(
         split=split,
         size=size,
         output=output,
+        dump_type=dump_type,
         geometry=geometry,
         data_set=data_set,
         whole=whole,
@@ -289,6 +306,7 @@ def postprocess_with(dump_folder: str | os.PathLike[str], options: PostprocessOp
             os.fspath(dump_folder),
             canvas=options.size,
             output=options.output,
+            dump_type=options.dump_type,
             data_set=data_set,
             whole=options.whole,
             **named,
@@ -317,16 +335,22 @@ def postprocess_with(dump_folder: str | os.PathLike[str], options: PostprocessOp
         )
         for name in pairing.strays:
             tally.fault(name, f"of no picture in {pairing.asked_by}")
+        unlike: dict[str, str] = {}
         if not tally.stopped:
             try:
                 count = min(workers, len(pairing.pictures) or 1)
                 for picture, outcome in threads.run(make_worker, pairing.pictures, count, ahead=_AHEAD):
                     tally.add(picture.name, outcome)
+                    if outcome.is_unlike:
+                        unlike[picture.name] = outcome.failure
                     if tally.stopped:
                         break
             except OutputError as error:
                 tally.stopped = str(error)
 
+    if unlike and not tally.counted and not tally.stopped:
+        first = next(name for name in order if name in unlike)
+        raise ValueError(f"{unlike[first]}; none of the {len(order)} dumps can be scored")
     return Evaluation(
         result=rules.result(tally, pairing.strays),
         faults=tuple(f"{name}: {what}" for name, what in (*tally.left_out, *tally.remarks)),
@@ -341,10 +365,13 @@ def postprocess_with(dump_folder: str | os.PathLike[str], options: PostprocessOp
 
 
 def _mask_folder(folder: str | os.PathLike[str], pairing: Pairing, image_folder: str | os.PathLike[str] | None) -> str:
-    path = str(folder_for_output(folder))
+    made = folder_for_output(folder)
     inputs = {os.path.dirname(picture.labels) for picture in pairing.pictures}
     if image_folder is not None:
         inputs.add(os.fspath(image_folder))
-    if any(os.path.samefile(path, one) for one in inputs if os.path.exists(one)):
-        raise ValueError(f"{path} has the labels or pictures, which masks would replace; choose another folder")
-    return path
+    if any(os.path.samefile(made, one) for one in inputs if os.path.exists(one)):
+        raise ValueError(f"{made} has the labels or pictures, which masks would replace; choose another folder")
+    names = [f"{picture.name}.png" for picture in pairing.pictures]
+    check_folder(made, (), names, is_own=is_own_mask)
+    remove_leftovers(made, shared=True)
+    return str(made)

@@ -168,7 +168,8 @@ def preprocess(
 
     Raises:
         OSError: the folder or the split cannot be read, the bin folder cannot be made.
-        ValueError: the split names nothing, or an option is out of range.
+        ValueError: the split names nothing, an option is out of range, or ``bin_folder`` has bins that preprocess did
+            not write and would replace.
         FolderBusyError: another run is writing into ``bin_folder``.
 
     Example:
@@ -234,7 +235,15 @@ def preprocess_with(
     bin_bytes = options.batch_size * math.prod(preparation.shape) * np.dtype(options.dtype).itemsize
 
     folder = folder_for_output(bin_folder)
-    with BinFolder(folder, how, source, resume=options.resume, data_set=options.data_set) as bins:
+    opened = BinFolder(
+        folder,
+        how,
+        source,
+        resume=options.resume,
+        data_set=options.data_set,
+        names=[job.bin_name for job in jobs],
+    )
+    with opened as bins:
         kept, to_do = [], []
         for job in jobs:
             record = bins.finished.get(job.bin_name)

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pspfast.pictures.kernels import unpad
-from pspfast.stages.counting import no_classes, void_of
+from pspfast.stages.counting import classes_of_picture
 from pspfast.system.files import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -29,7 +28,10 @@ if TYPE_CHECKING:
     from pspfast.metrics.confusion import ConfusionMatrix
     from pspfast.pictures.geometry import CropRule, Letterbox
 
-__all__ = ["Showcase", "own_miou"]
+__all__ = ["ENDINGS", "Showcase", "own_miou"]
+
+ENDINGS = ("picture.jpg", "truth.png", "prediction.png")
+"""What the files of a picture are called, after its name and ``_``."""
 
 _LONGER_SIDE = 480
 _JPEG_QUALITY = 85
@@ -90,17 +92,20 @@ class Showcase:
         Raises:
             OutputError: it cannot be written.
         """
-        void = void_of(self._num_classes)
-        classes = unpad(np.where(no_classes(mask, self._num_classes), void, mask), geometry, rule=rule)
+        classes = classes_of_picture(mask, geometry, rule, self._num_classes)
         os.makedirs(self._folder, exist_ok=True)
         self._write_labels(self._path(name, "prediction.png"), classes)
 
     def finish(
-        self, picture_of: Callable[[str], NDArray[np.uint8]], truth_of: Callable[[str], NDArray[Any]]
+        self,
+        names: Iterable[str],
+        picture_of: Callable[[str], NDArray[np.uint8]],
+        truth_of: Callable[[str], NDArray[Any]],
     ) -> list[list[Any]]:
         """Add pictures and truth of what stayed, and remove the rest.
 
         Args:
+            names: of all pictures; files of others are left alone.
             picture_of: pixels of a picture, blue first.
             truth_of: classes of its pixels; what is none is 255, or 65,535 above 256 classes.
 
@@ -121,11 +126,12 @@ class Showcase:
                 self._write_picture(self._path(name, "picture.jpg"), picture_of(name))
                 self._write_labels(self._path(name, "truth.png"), truth_of(name))
                 shown.append([name, score])
-        keep = {os.path.basename(self._path(name, end)) for name, _ in shown for end in _ENDINGS}
-        for file in os.listdir(self._folder) if os.path.isdir(self._folder) else ():
-            if file not in keep and file.endswith(tuple(f"_{end}" for end in _ENDINGS)):
-                with suppress(OSError):
-                    os.unlink(os.path.join(self._folder, file))
+        present = {*os.listdir(self._folder)} if os.path.isdir(self._folder) else set()
+        for name in {*names}.difference(name for name, _ in shown):
+            for end in ENDINGS:
+                if f"{name}_{end}" in present:
+                    with suppress(OSError):
+                        os.unlink(self._path(name, end))
         return shown
 
     def _path(self, name: str, end: str) -> str:
@@ -157,9 +163,6 @@ class Showcase:
             image.putpalette(self._colours)
             image.save(file, "PNG", compress_level=1)
         write_whole(path, file.getbuffer())
-
-
-_ENDINGS = ("picture.jpg", "truth.png", "prediction.png")
 
 
 def _insert(ranked: list[tuple[float, str]], one: tuple[float, str], most: int) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO, TextIO
 
-__all__ = ["captured", "first_line"]
+__all__ = ["captured", "first_line", "tell_printed"]
 
 _MOST_LINES = 30
 
@@ -37,11 +37,17 @@ def captured(what: str, *, tells: bool = True) -> Iterator[None]:
                 yield
         except Exception:
             log.seek(0)
-            lines = log.read().decode(errors="replace").strip().splitlines()
-            if lines and tells:
-                left_out = f", the last {_MOST_LINES} of {len(lines)} lines" * (len(lines) > _MOST_LINES)
-                tell("\n".join([f"{what} printed{left_out}:", *(f"  {one}" for one in lines[-_MOST_LINES:])]))
+            if tells:
+                tell_printed(what, log.read())
             raise
+
+
+def tell_printed(what: str, printed: bytes) -> None:
+    """Tell the end of what something printed, if it printed anything."""
+    lines = printed.decode(errors="replace").strip().splitlines()
+    if lines:
+        left_out = f", the last {_MOST_LINES} of {len(lines)} lines" * (len(lines) > _MOST_LINES)
+        tell("\n".join([f"{what} printed{left_out}:", *(f"  {one}" for one in lines[-_MOST_LINES:])]))
 
 
 def first_line(error: Exception) -> str:

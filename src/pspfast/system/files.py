@@ -1,4 +1,7 @@
-"""Files that are whole or not there, whatever becomes of the process: every output of the package is written here.
+"""Files that are whole or not there, whatever becomes of the process: every output of a stage is written here.
+
+Two write for themselves: ``export.transfer``, whose downloads go on where they were cut, and ``vendors.atc``, which
+moves what ATC wrote.
 
 A power cut is another matter: nothing is forced to disk, which would make a run many times slower.
 """
@@ -17,15 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 __all__ = [
     "OutputError", "folder_for_output", "remove", "remove_leftovers", "replace_file", "stem", "write_all", "write_json",
     "write_sparse", "write_whole",
 ]  # fmt: skip
 
-# Of what this package writes into folders of bins.
-_TEMPORARY = re.compile(r"\.(.+\.bin|manifest\.json|\.manifest\.journal)\.\d+\.part")
+_TEMPORARY = re.compile(r"\.(?P<name>.*[^.].*)\.(?P<process>\d+)\.part")  # as replace_file names them
 _STREAM = re.compile(r"/dev/std(out|err)|/(?:dev|proc/self)/fd/(\d+)")
 
 
@@ -181,12 +183,33 @@ def remove(path: str | os.PathLike[str]) -> bool:
     return True
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed runs left; the caller makes sure that no other run is writing there."""
-    for entry in os.scandir(folder):
-        if _TEMPORARY.fullmatch(entry.name):
-            with suppress(OSError):  # no harm in one that stays
-                os.unlink(entry.path)
+def remove_leftovers(folder: str | os.PathLike[str], *, shared: bool = False, names: Collection[str] = ()) -> None:
+    """Remove the temporary files that killed processes left in a folder; nothing if there is no such folder.
+
+    Args:
+        folder: of which the caller makes sure that nobody else is writing there, unless it is ``shared``.
+        shared: leave what a process that is still there may be writing.
+        names: of the files whose temporary ones are meant; all if left out.
+    """
+    with suppress(OSError):  # no harm in one that stays
+        for entry in os.scandir(folder):
+            found = _TEMPORARY.fullmatch(entry.name)
+            if found and not (shared and _is_running(int(found["process"]))) and (not names or found["name"] in names):
+                with suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def _is_running(process: int) -> bool:
+    """Whether there is another process of this number; one of our own number is gone, since we have only begun."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _is_special(path: str) -> bool:

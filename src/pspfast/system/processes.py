@@ -1,4 +1,4 @@
-"""The only place that starts processes: a list of arguments in, text and exit status out.
+"""The only place that starts programs of others: a list of arguments in, text and exit status out.
 
 No shell ever reads the arguments. A tool is the leader of a session of its own, so that it and what it starts can be
 ended together: when it has run too long, when this command is interrupted, and when it ends and leaves others behind.
@@ -26,7 +26,7 @@ from pspfast.system.libraries import MissingExtra
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["Ran", "ToolFailed", "ToolMissing", "ToolTimeout", "find_program", "must_succeed", "run"]
+__all__ = ["Ran", "ToolFailed", "ToolMissing", "ToolTimeout", "find_program", "must_succeed", "run", "signal_text"]
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 _SECONDS_TO_END_BY_ITSELF = 3.0
@@ -164,7 +164,7 @@ def run(
         code if code >= 0 else 128 - code,
         lines.text(),
         time.monotonic() - started,
-        "" if code >= 0 else _signal_text(-code),
+        "" if code >= 0 else signal_text(-code),
         lines.lost,
     )
     if late:
@@ -386,7 +386,13 @@ def _signals_noted() -> Iterator[list[int]]:
             signal.raise_signal(noted[0])
 
 
-def _signal_text(number: int) -> str:
+def signal_text(number: int) -> str:
+    """A signal in words.
+
+    Example:
+        >>> signal_text(9).partition(" ")[0]
+        'SIGKILL'
+    """
     try:
         named = signal.Signals(number)
     except ValueError:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-__all__ = ["Bar", "Progress", "drawn_by", "report", "tell"]
+__all__ = ["Bar", "Progress", "drawn_by", "give_up", "report", "tell"]
 
 
 def report(text: str) -> None:
@@ -34,9 +34,9 @@ def report(text: str) -> None:
                 sys.stdout.reconfigure(errors="backslashreplace")
         print(text, flush=True)
     except BrokenPipeError:
-        _give_up(sys.stdout)
+        give_up(sys.stdout)
     except OSError as error:
-        _give_up(sys.stdout)
+        give_up(sys.stdout)
         raise OutputError("standard output", error) from error
 
 
@@ -45,10 +45,10 @@ def tell(text: str) -> None:
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:  # nobody reads it, or its disk is full: no reason to end the work
-        _give_up(sys.stderr)
+        give_up(sys.stderr)
 
 
-def _give_up(stream: TextIO) -> None:
+def give_up(stream: TextIO) -> None:
     """Send a stream to nowhere; else the interpreter fails once more with what is left in its buffer as it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 

@@ -1,12 +1,15 @@
-"""The only place that makes threads. Kernels, decoders and file calls release the GIL, so threads are enough."""
+"""Threads for all work; only an ais_bench session has one of its own. Kernels, decoders, file calls release the GIL."""
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from pspfast.system.machine import cpu_quota
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,8 +28,13 @@ _SECONDS_BETWEEN_LOOKS = 0.05  # how stale a progress display may be
 
 
 def default_workers() -> int:
-    """The CPUs this process may use, not those the machine has."""
-    return len(os.sched_getaffinity(0))
+    """The CPUs this process may use, not those the machine has: by its affinity, and by its container's quota.
+
+    A part of a CPU counts as one, so that a quota of 1.5 is not left half unused.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    quota = cpu_quota()
+    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
 
 
 class Plan(Protocol[Task, Done_contra, Outcome_co]):

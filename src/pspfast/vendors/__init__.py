@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pspfast.system.publishing import published
+from pspfast.system.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from pspfast.vendors.drivers.ais_bench import run_ais_bench as run_ais_bench
@@ -32,4 +32,4 @@ _HOMES = {
         "how_to_enter",
     ),
 }
-__getattr__, __dir__, __all__ = published(__name__, _HOMES)
+__getattr__, __dir__, __all__ = lazy_exports(__name__, _HOMES)

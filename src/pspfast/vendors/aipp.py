@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from pspfast.pictures.channel_statistics import check_statistics
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -40,7 +42,7 @@ class Aipp:
         input: which input of the model, counted from 0.
 
     Raises:
-        ValueError: beyond a limit of the manual.
+        ValueError: beyond a limit of the manual, or for pictures in 0..1.
 
     Example:
         >>> from pspfast import IMAGENET_MEAN, IMAGENET_STD
@@ -68,6 +70,7 @@ class Aipp:
         for std in self.std:
             if not (std > 0 and math.isfinite(std) and _SMALLEST_HALF <= 1 / std <= _LARGEST_HALF):
                 raise ValueError(f"AIPP takes 1 / std as a half: {_SMALLEST_HALF:.1e} to 65504; got std {std:g}")
+        check_statistics(self.mean, self.std)
 
     @property
     def mean_channels(self) -> tuple[int, int, int]:

@@ -12,18 +12,19 @@ import json
 import os
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pspfast
+from pspfast.formats.external_weights import sha256_of_model
 from pspfast.system.digests import sha256_of
 from pspfast.system.files import OutputError, write_whole
 from pspfast.system.processes import Ran, ToolFailed, run
 from pspfast.vendors.atc_flags import FILE_FLAGS, check_path
 from pspfast.vendors.atc_log import SUCCESS, read_log
-from pspfast.vendors.atc_plan import Conversion, plan
+from pspfast.vendors.atc_plan import Conversion, is_air, plan
 from pspfast.vendors.atc_shapes import Shapes, parse_shapes
 from pspfast.vendors.soc_version import find_soc_version
 
@@ -33,12 +34,22 @@ if TYPE_CHECKING:
     from pspfast.vendors.atc_log import Log, Message
     from pspfast.vendors.toolkit import Toolkit
 
-__all__ = ["FILE_FLAGS", "Conversion", "Converted", "Shapes", "convert", "find_soc_version", "parse_shapes", "plan"]
+__all__ = [
+    "FILE_FLAGS",
+    "Conversion",
+    "Converted",
+    "Shapes",
+    "convert",
+    "find_soc_version",
+    "is_air",
+    "parse_shapes",
+    "plan",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A conversion that is done: the ``.om`` file, its record beside it, and what ATC remarked."""
+    """A conversion that is done: the ``.om`` or ``.om2`` file, its record beside it, and what ATC remarked."""
 
     om: str
     record: str
@@ -75,12 +86,12 @@ def convert(
     check_path("the output's absolute path", output)
     folder, name = os.path.split(output)
     started = datetime.now(timezone.utc)
-    source = {"path": model, "bytes": os.path.getsize(model), "sha256": sha256_of(model)}
+    source = {"path": model, "bytes": os.path.getsize(model), "sha256": sha256_of_model(model)}
     try:
         os.makedirs(folder, exist_ok=True)
         scratch_folder = tempfile.TemporaryDirectory(prefix=f".{name}.atc-", dir=folder, ignore_cleanup_errors=True)
     except OSError as error:
-        raise OutputError(output + ".om", error) from error
+        raise OutputError(output + conversion.suffix, error) from error
     with scratch_folder as scratch:
         place, workplace = os.path.join(scratch, "made", name), os.path.join(scratch, "work")
         os.mkdir(os.path.dirname(place))
@@ -89,14 +100,14 @@ def convert(
             key: os.path.abspath(value) if key in (*FILE_FLAGS, "insert_op_conf") else value
             for key, value in conversion.flags.items()
         }
-        call = Conversion(model, place, conversion.soc_version, flags, conversion.batch)
+        call = replace(conversion, model=model, output=place, flags=flags)
         ran = run(
             call.argv(program=toolkit.atc), cwd=workplace, timeout=timeout, env=env, on_line=on_line
         )  # fmt: skip
         log = read_log(ran.output)
-        made = _made(place)
+        made = _made(place, call.suffix)
         if ran.status != 0 or not log.succeeded or log.failed or made is None or made.stat().st_size == 0:
-            raise ToolFailed(_why(ran, log, made, toolkit), ran)
+            raise ToolFailed(_why(ran, log, made, toolkit, call.suffix), ran)
         final = os.path.join(folder, made.name)
         if os.path.isdir(final):
             raise OutputError(final, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
@@ -127,13 +138,13 @@ def convert(
     )
 
 
-def _made(place: str) -> Path | None:
-    """The ``.om`` file; ATC puts the system and the machine into the name of one that holds code for the host."""
+def _made(place: str, suffix: str) -> Path | None:
+    """The file that was made; ATC puts the system and the machine into the name of one that holds code for the host."""
     folder, name = os.path.split(place)
     with suppress(OSError):
         names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
-        own = [one for one in names if one == f"{name}.om"]
-        others = sorted(one for one in names if one.startswith(f"{name}_") and one.endswith(".om"))
+        own = [one for one in names if one == f"{name}{suffix}"]
+        others = sorted(one for one in names if one.startswith(f"{name}_") and one.endswith(suffix))
         for one in (*own, *others):
             return Path(folder, one)
     return None
@@ -144,7 +155,7 @@ def _relative(path: str, output: str) -> str:
     return os.path.join(os.path.dirname(output), os.path.basename(path))
 
 
-def _why(ran: Ran, log: Log, made: Path | None, toolkit: Toolkit) -> str:
+def _why(ran: Ran, log: Log, made: Path | None, toolkit: Toolkit, suffix: str) -> str:
     """A failure in words."""
     ending = f"{ran.ending}, after {ran.seconds:.1f} s"
     if log.errors:
@@ -159,7 +170,7 @@ def _why(ran: Ran, log: Log, made: Path | None, toolkit: Toolkit) -> str:
     elif not log.succeeded:
         text = f"ATC ended ({ending}) without saying {SUCCESS!r}"
     elif made is None:
-        text = f"ATC says that it succeeded ({ending}) and has written no .om"
+        text = f"ATC says that it succeeded ({ending}) and has written no {suffix}"
     else:
         text = f"ATC says that it succeeded ({ending}) and has written an empty {made.name}"
     if not log.errors and (last := ran.last_lines(6)):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DYNAMIC_FLAGS", "FILE_FLAGS", "MANAGED_FLAGS", "check_flags", "check_path"]
+__all__ = ["DYNAMIC_FLAGS", "FILE_FLAGS", "MANAGED_FLAGS", "MODES_OF_MODELS", "check_flags", "check_path"]
 
 # Of --model; the manual says so. A slash parts folders.
 _PATH = re.compile(r"[A-Za-z0-9_\-./\u4e00-\u9fff]+")
@@ -22,6 +22,10 @@ DYNAMIC_FLAGS = ("dynamic_batch_size", "dynamic_image_size", "dynamic_dims")
 
 FILE_FLAGS = ("op_precision_mode", "fusion_switch_file", "modify_mixlist", "keep_dtype", "compression_optimize_conf")
 """Flags whose value is a file, so that it is meant from the folder of the caller."""
+
+
+MODES_OF_MODELS = {"0": ".om", "7": ".om2"}
+"""Values of ``--mode`` that make a model, and how its file ends. 7 is of the newest CANN only."""
 
 
 def check_path(what: str, path: str) -> None:
@@ -43,7 +47,7 @@ def check_flags(flags: Mapping[str, str], aipp: str | None) -> None:
             raise ValueError(f"{name!r} is no name of a flag of ATC; write it without dashes in front: keep_dtype=FILE")
         if "\n" in value or "\0" in value:
             raise ValueError(f"--{name}: more than one line")
-    if flags.get("mode", "0") != "0":
+    if flags.get("mode", "0") not in MODES_OF_MODELS:
         raise ValueError(f"--mode={flags['mode']} makes no .om; call atc itself for that")
     if "auto_tune_mode" in flags:
         raise ValueError("--auto_tune_mode is refused by ATC of today (E10001)")

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pspfast.vendors.aipp import AippOp
 
 __all__ = [
-    "check_input_name", "declared_batch", "float16_inputs", "input_format", "input_shape", "input_type",
-    "inputs_behind_aipp",
+    "batched_inputs", "check_input_name", "declared_batch", "float16_inputs", "input_format", "input_shape",
+    "input_type", "inputs_behind_aipp", "shape_to_give",
 ]  # fmt: skip
 
 
@@ -69,15 +69,31 @@ def check_input_name(model: str, inputs: dict[str, Any], name: str, option: str)
 
 
 def input_format(inputs: dict[str, Any]) -> str:
-    """NCHW as the guide has it; that would be untrue of bytes with their channels last."""
+    """NCHW as the guide has it; that would be untrue of bytes with their channels last, and of pictures without N."""
     last = any(input_type(value) == "uint8" and input_shape(value)[-1:] == (3,) for value in inputs.values())
-    return "ND" if last else "NCHW"
+    return "ND" if last or not batched_inputs(inputs) else "NCHW"
 
 
 def declared_batch(inputs: dict[str, Any]) -> int | None:
-    """The batch that a model was made for; ``None`` if it is open, or inputs differ."""
-    sizes = {shape[0] for shape in map(input_shape, inputs.values()) if shape and isinstance(shape[0], int)}
-    return sizes.pop() if len(sizes) == 1 else None
+    """The batch that a model was made for, 1 for one of single pictures; ``None`` if it is open, or inputs differ."""
+    from pspfast.graphs.picture_inputs import pictures_at_once
+
+    batch = pictures_at_once({name: input_shape(value) for name, value in inputs.items()})
+    return batch if isinstance(batch, int) else None
+
+
+def batched_inputs(inputs: dict[str, Any]) -> set[str]:
+    """Inputs whose first dimension is the batch; others keep theirs, whatever the batch is."""
+    from pspfast.graphs.picture_inputs import has_batch
+
+    return has_batch({name: input_shape(value) for name, value in inputs.items()})
+
+
+def shape_to_give(name: str, value: Any) -> str:
+    """An example for ``--input-shape`` that fits what an input declares, e.g. ``x:1,500,500,3``."""
+    from pspfast.graphs.picture_inputs import example_shape
+
+    return example_shape(name, input_shape(value))
 
 
 def input_type(value: Any) -> str:

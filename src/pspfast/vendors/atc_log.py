@@ -70,6 +70,16 @@ _WITHOUT_CODE = (
     ),
 )
 
+_NO_PARSER = "an operator that has no parser: another opset (pspfast export --opset 11), or simplify the model"
+_NO_OPERATOR = (
+    "an operator that this CANN does not have: another opset or another form of it in the model (pspfast doctor names "
+    "those that no list has), or a newer CANN"
+)
+_NO_KERNEL = (
+    "an operator that this chip does not have, or not in these types and shapes: is the ops package of the chip "
+    "installed? Else another form of it in the model (pspfast doctor), or a newer CANN"
+)
+
 # The longest beginning of a code that is here tells what it is about.
 _FAMILIES = {
     "E10": "arguments and shapes",
@@ -94,13 +104,20 @@ _FAMILIES = {
     "E14": "an operator's parameters",
     "E16": "the ONNX model",
     "E16001": "a node that is not in the ONNX model",
-    "E16002": "an operator that has no parser: another opset (pspfast export --opset 11), or simplify the model",
+    "E16002": _NO_PARSER,
     "E16005": "an ONNX model with several versions of one set of operators",
     "E19": "ATC itself, as a rule about one operator or about the installation",
-    "E19010": "an operator that has no parser: another opset (pspfast export --opset 11), or simplify the model",
+    "E19010": _NO_PARSER,
     "E2": "fusing and compiling operators: is the ops package of the target chip installed?",
     "E4": "compiling operators: the Python environment of CANN",
+    "EC": "compiling operators: the Python environment of CANN",
+    "EC0010": "a Python module that CANN needs: pip install it for the python3 that is first in PATH, and source "
+    "set_env.sh of the same CANN",
     "EZ": "an operator's own code",
+    "EZ0501": _NO_OPERATOR,
+    "EZ3002": _NO_KERNEL,
+    "EZ3003": _NO_KERNEL,
+    "EZ9010": _NO_PARSER,
     "EE": "the runtime",
     "EH": "the acl interface",
     "EP": "dumping data",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pspfast.vendors.atc_flags import DYNAMIC_FLAGS, MANAGED_FLAGS, check_flags, check_path
+from pspfast.vendors.atc_flags import DYNAMIC_FLAGS, MANAGED_FLAGS, MODES_OF_MODELS, check_flags, check_path
 from pspfast.vendors.atc_inputs import declared_batch, float16_inputs, input_format, inputs_behind_aipp
 from pspfast.vendors.atc_shapes import batch_in, check_shapes, refuse_other_batch, shapes_for_batch
 from pspfast.vendors.soc_version import check_soc_version
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from pspfast.vendors.atc_shapes import Shapes
 
-__all__ = ["Conversion", "plan"]
+__all__ = ["Conversion", "is_air", "plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Conversion:
         output: the ``.om`` file to make, without ``.om``.
         soc_version: the chip.
         flags: flag without dashes -> value, in the order of the command line, between ``--output`` and the end.
-        batch: pictures at a time; ``None`` if that is decided when it runs.
+        batch: pictures at a time; ``None`` if that is decided when it runs, or by an ``.air`` file.
+        framework: ``"5"`` for ONNX, ``"1"`` for MindSpore's ``.air``.
     """
 
     model: str
@@ -37,6 +39,12 @@ class Conversion:
     soc_version: str
     flags: dict[str, str]
     batch: int | None
+    framework: str = "5"
+
+    @property
+    def suffix(self) -> str:
+        """How the file ends that it makes: ``.om``, or ``.om2`` with ``--mode=7``."""
+        return MODES_OF_MODELS[self.flags.get("mode", "0")]
 
     def argv(self, *, model: str | None = None, output: str | None = None, program: str = "atc") -> list[str]:
         """The command line; ``model`` and ``output`` stand in for those it was made for.
@@ -46,7 +54,8 @@ class Conversion:
             >>> one.argv()[:4]
             ['atc', '--framework=5', '--model=m.onnx', '--output=m_bs1']
         """
-        flags = {"framework": "5", "model": model or self.model, "output": output or self.output, **self.flags}
+        files = {"model": model or self.model, "output": output or self.output}
+        flags = {"framework": self.framework, **files, **self.flags}
         return [program, *(f"--{name}={value}" for name, value in flags.items())]
 
 
@@ -66,7 +75,8 @@ def plan(
     """Plan one conversion for each batch.
 
     Args:
-        model: the ONNX file.
+        model: the ONNX file; or an ``.air`` file of MindSpore, whose shapes and batch are its own (nothing of it is
+            read here).
         soc_version: e.g. ``"Ascend310"``.
         batches: pictures at a time; the model's own if left out, 1 if that is open.
         output: of the ``.om``, with or without that ending; with several batches ``_bs<N>`` is added. If left out it
@@ -93,7 +103,11 @@ def plan(
     check_path("--model", model)
     check_soc_version(soc_version)
     check_flags(flags, aipp)
-    loaded = model_files.load(model)
+    if is_air(model):
+        if batches or shapes is not None or halves:
+            raise ValueError(f"{model} has its own shapes and types; --batch, --input-shape and the like are for ONNX")
+        return [_plan_of_air(model, soc_version, output, aipp, flags)]
+    loaded = model_files.load(model, weights=False)
     inputs = {value.name: value for value in model_files.inputs(loaded)}
     if not inputs:
         raise ValueError(f"{model} has no inputs")
@@ -107,7 +121,7 @@ def plan(
     if shapes is not None:
         check_shapes(model, inputs, shapes, batches, flags)
         if not batches:
-            batches = [batch] if (batch := batch_in(shapes)) else []
+            batches = [batch] if (batch := batch_in(shapes, inputs)) else []
     elif not is_open and not batches:
         batches = [declared_batch(inputs) or 1]
     if not allow_aicpu_pools:
@@ -137,6 +151,32 @@ def plan(
     return planned
 
 
+def is_air(model: str) -> bool:
+    """Whether a file is MindSpore's, by its name."""
+    return model.lower().endswith(".air")
+
+
+def _plan_of_air(
+    model: str, soc_version: str, output: str | None, aipp: str | None, flags: Mapping[str, str]
+) -> Conversion:
+    if not os.path.isfile(model):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), model)
+    values = {"log": flags.get("log", "error"), "soc_version": soc_version}
+    if aipp is not None:
+        values["insert_op_conf"] = aipp
+    values = {name: value for name, value in (values | dict(flags)).items() if value != ""}
+    name = os.path.splitext(os.path.basename(model))[0] if output is None else _without_suffix(output)
+    check_path("--output", name)
+    return Conversion(model, name, soc_version, values, None, framework="1")
+
+
+def _without_suffix(output: str) -> str:
+    """ATC adds the ending itself: of .om it would make .om.om."""
+    for suffix in MODES_OF_MODELS.values():
+        output = output.removesuffix(suffix)
+    return output
+
+
 def _refuse_pools(model: str, loaded: Any) -> None:
     from pspfast.graphs.diagnosis import diagnose
 
@@ -159,7 +199,7 @@ def _output(model: str, output: str | None, batch: int | None, several: bool) ->
         # pspfast export has put the batch into the names of its files already.
         name = os.path.basename(model).removesuffix(".onnx").removesuffix(suffix) + suffix
     else:
-        name = output[: -len(".om")] if output.endswith(".om") else output  # ATC would make .om.om of it
+        name = _without_suffix(output)
         if not os.path.basename(name):
             raise ValueError(f"--output {output!r} has no name of a file")
         if several:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from pspfast.vendors.atc_flags import DYNAMIC_FLAGS
-from pspfast.vendors.atc_inputs import check_input_name, input_shape
+from pspfast.vendors.atc_inputs import batched_inputs, check_input_name, input_shape, shape_to_give
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,6 +48,7 @@ def check_shapes(
     model: str, inputs: dict[str, Any], shapes: Shapes, batches: Sequence[int], flags: Mapping[str, str]
 ) -> None:
     """Raise ValueError if shapes that someone gives are none that the model can have."""
+    batched = batched_inputs(inputs)
     for name, dims in shapes.items():
         check_input_name(model, inputs, name, "--input-shape")
         declared = input_shape(inputs[name])
@@ -59,9 +60,10 @@ def check_shapes(
         for index, (dim, was) in enumerate(zip(dims, declared, strict=False)):
             if dim == "0":
                 raise ValueError(f"--input-shape {name}:{','.join(dims)}: sizes are positive")
-            if index and isinstance(was, int) and dim not in (str(was), "-1") and "~" not in dim:
+            is_batch = index == 0 and name in batched
+            if not is_batch and isinstance(was, int) and dim not in (str(was), "-1") and "~" not in dim:
                 raise ValueError(f"--input-shape {name}:{','.join(dims)}: {model} is made for {_text(declared)}")
-        if batches and (len(batches) > 1 or dims[0] != str(batches[0])):
+        if batches and name in batched and (len(batches) > 1 or dims[0] != str(batches[0])):
             raise ValueError(f"--batch and --input-shape {name}:{','.join(dims)} say different things; give one")
     missing = [name for name in inputs if name not in shapes and not _is_fixed(input_shape(inputs[name]))]
     if missing:
@@ -75,33 +77,48 @@ def check_shapes(
 
 
 def shapes_for_batch(inputs: dict[str, Any], batch: int | None, flags: Mapping[str, str], model: str) -> Shapes:
-    """The model's shapes, with the batch put in, or with -1 where flags leave it open."""
+    """The model's shapes, with the batch put in where it stands, or with -1 where flags leave it open."""
     shapes: Shapes = {}
     if "dynamic_dims" in flags:
         raise ValueError("--dynamic_dims needs --input-shape, with -1 where sizes are open")
+    batched = batched_inputs(inputs)
+    if not batched and ((batch or 1) > 1 or not flags.keys().isdisjoint(DYNAMIC_FLAGS)):
+        described = "; ".join(f"{name} is {_text(input_shape(value))}" for name, value in inputs.items())
+        raise ValueError(f"{model} takes one picture and has no dimension for a batch: {described}")
     for name, value in inputs.items():
         declared = input_shape(value)
         if not declared:
-            raise ValueError(f"input {name} of {model} has no shape; give --input-shape {name}:1,3,500,500")
-        first = "-1" if "dynamic_batch_size" in flags else str(batch) if batch is not None else str(declared[0])
-        rest = list(declared[1:])
-        if "dynamic_image_size" in flags:
-            if len(rest) != 3:
-                raise ValueError(f"--dynamic_image_size: input {name} of {model} is no picture, {_text(declared)}")
-            first, rest = str(declared[0] if isinstance(declared[0], int) else 1), [rest[0], -1, -1]
-        if not all(isinstance(dim, int) for dim in rest):
             raise ValueError(
-                f"input {name} of {model} is {_text(declared)}; give its sizes, --input-shape {name}:1,3,500,500"
+                f"input {name} of {model} has no shape; give --input-shape {shape_to_give(name, value)} or the like"
             )
-        shapes[name] = (first, *map(str, rest))
+        dims: list[Any] = list(declared)
+        if name in batched:
+            dims[0] = -1 if "dynamic_batch_size" in flags else batch if batch is not None else declared[0]
+            if "dynamic_image_size" in flags:
+                dims = _open_sides(name, value, model)
+        if not all(isinstance(dim, int) for dim in dims):
+            raise ValueError(
+                f"input {name} of {model} is {_text(declared)}; give its sizes, --input-shape "
+                f"{shape_to_give(name, value)} or the like"
+            )
+        shapes[name] = tuple(map(str, dims))
     return shapes
+
+
+def _open_sides(name: str, value: Any, model: str) -> list[Any]:
+    """A picture's shape with -1 for height and width."""
+    declared = input_shape(value)
+    if len(declared) != 4:
+        raise ValueError(f"--dynamic_image_size: input {name} of {model} is no picture, {_text(declared)}")
+    return [declared[0] if isinstance(declared[0], int) else 1, declared[1], -1, -1]
 
 
 def refuse_other_batch(model: str, inputs: dict[str, Any], shapes: Shapes) -> None:
     """Raise ValueError if the model was made for another batch."""
+    batched = batched_inputs(inputs)
     for name, dims in shapes.items():
         declared = input_shape(inputs[name])
-        if declared and isinstance(declared[0], int) and dims[0] != str(declared[0]):
+        if name in batched and isinstance(declared[0], int) and dims[0] != str(declared[0]):
             fixed = f"--batch {dims[0]}, or " if dims[0].isdecimal() else ""
             raise ValueError(
                 f"{model} is made for batch {declared[0]} ({name} is {_text(declared)}), not for {dims[0]}: constants "
@@ -110,9 +127,12 @@ def refuse_other_batch(model: str, inputs: dict[str, Any], shapes: Shapes) -> No
             )
 
 
-def batch_in(shapes: Shapes) -> int | None:
-    """The batch that shapes say; ``None`` if it is open, or they differ."""
-    sizes = {dims[0] for dims in shapes.values()}
+def batch_in(shapes: Shapes, inputs: dict[str, Any]) -> int | None:
+    """The batch that shapes say, 1 for a model of single pictures; ``None`` if it is open, or they differ."""
+    batched = batched_inputs(inputs)
+    if not batched:
+        return 1
+    sizes = {dims[0] for name, dims in shapes.items() if name in batched}
     size = sizes.pop() if len(sizes) == 1 else ""
     return int(size) if size.isdecimal() else None
 

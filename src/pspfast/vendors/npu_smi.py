@@ -17,7 +17,8 @@ _SECONDS = 60.0  # it hangs where the driver does
 _FOLDERS = ("/usr/local/bin", "/usr/local/sbin")
 
 _HEALTH = "OK|Warning|Alarm|Critical|UNKNOWN"
-_CHIP = re.compile(rf"\|\s*(\d+)\s+([0-9A-Za-z_]+)\s*\|\s*({_HEALTH})\s*\|([^|]*)\|", re.IGNORECASE)
+# A name may have parts: 910B4-1.
+_CHIP = re.compile(rf"\|\s*(\d+)\s+([0-9A-Za-z][0-9A-Za-z_-]*)\s*\|\s*({_HEALTH})\s*\|([^|]*)\|", re.IGNORECASE)
 _PLACE = re.compile(
     r"\|\s*(\d+)(?:\s+(\d+|NA|-))?\s*\|\s*([0-9A-Fa-f]+(?::[0-9A-Fa-f]+)+\.[0-9A-Fa-f]+|NA|-)\s*\|([^|]*)\|"
 )
@@ -134,7 +135,7 @@ def parse_board(text: str) -> str:
         >>> parse_board("Chip Name : Ascend910\\nNPU Name : 9382")
         'Ascend910_9382'
     """
-    found = dict(re.findall(r"^[ \t|]*(Chip Name|NPU Name)[ \t]*:[ \t]*(\w+)", text, re.MULTILINE))
+    found = dict(re.findall(r"^[ \t|]*(Chip Name|NPU Name)[ \t]*:[ \t]*(\w[\w-]*)", text, re.MULTILINE))
     if "Chip Name" not in found:
         raise ValueError(f"no chip name in what npu-smi printed about the board; it begins {text.strip()[:80]!r}")
     name = found["Chip Name"] if found["Chip Name"].startswith("Ascend") else "Ascend" + found["Chip Name"]

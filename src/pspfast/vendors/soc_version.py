@@ -43,10 +43,10 @@ def find_soc_version(env: Mapping[str, str] | None = None) -> str:
 
 def check_soc_version(name: str) -> None:
     """Raise ValueError if it is no chip's name."""
-    if re.fullmatch(r"\d{3}\w*", name):
+    if re.fullmatch(r"\d{3}[\w-]*", name):
         raise ValueError(f"--soc-version {name}: do you mean Ascend{name}?")
-    if not re.fullmatch(r"\w+", name):
-        raise ValueError(f"--soc-version {name!r}: expected a chip's name, e.g. Ascend310 or Ascend310P3")
+    if not re.fullmatch(r"\w+(-\w+)*", name):
+        raise ValueError(f"--soc-version {name!r}: expected a chip's name, e.g. Ascend310P3 or Ascend910B4-1")
     if name in ("Ascend310P", "Ascend310B", "Ascend910B"):
         raise ValueError(
             f"--soc-version {name} is a family; name the chip, e.g. {name}{'3' if name != 'Ascend310B' else '1'}, as "

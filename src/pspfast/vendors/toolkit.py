@@ -5,24 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pspfast.system.cann_places import INSTALL_ROOTS, cann_places, how_to_enter
 from pspfast.system.processes import ToolMissing, find_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = ["INSTALL_ROOTS", "Toolkit", "find_toolkit", "how_to_enter"]
-
-INSTALL_ROOTS = (
-    "/usr/local/Ascend/cann",
-    "/usr/local/Ascend/ascend-toolkit/latest",
-    "~/Ascend/cann",
-    "~/Ascend/ascend-toolkit/latest",
-)
-"""Where it is installed: 8.5 and later, those before; the same for people who are not root."""
 
 _VARIABLES = ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH")
 _BIN = ("bin", "atc/bin")  # the latter up to 5.0
@@ -55,7 +47,7 @@ def find_toolkit(env: Mapping[str, str] | None = None, roots: Sequence[str] | No
     Args:
         env: in place of this process's environment.
         roots: folders to look for an installation that the environment does not know, in place of
-            :data:`INSTALL_ROOTS`.
+            :func:`pspfast.system.cann_places.cann_places`.
 
     Raises:
         ToolMissing: there is none; the message says what was looked at and which line to type.
@@ -78,7 +70,7 @@ def find_toolkit(env: Mapping[str, str] | None = None, roots: Sequence[str] | No
     looked = [reason]
     looked += [f"{name} is {homes[name]}, which has no bin/atc" if name in homes else f"{name} is not set"
                for name in _VARIABLES]  # fmt: skip
-    for root in map(os.path.expanduser, INSTALL_ROOTS if roots is None else roots):
+    for root in cann_places(env) if roots is None else map(os.path.expanduser, roots):
         if any(os.path.isfile(os.path.join(root, folder, "atc")) for folder in _BIN):
             raise ToolMissing(
                 f"CANN is installed in {root}, but this shell does not know it ({'; '.join(looked)}). Type\n"
@@ -89,26 +81,6 @@ def find_toolkit(env: Mapping[str, str] | None = None, roots: Sequence[str] | No
         f"no CANN toolkit: {'; '.join(looked)}. If it is in another folder, type\n  source FOLDER/set_env.sh\n"
         "Converting needs no NPU: install Ascend-cann-toolkit (and, from 8.5 on, the ops package of the target chip); "
         "--dry-run prints the line, to be run where there is one"
-    )
-
-
-def how_to_enter(root: str) -> str:
-    """The line to type so that a shell knows an installation.
-
-    Args:
-        root: as in :data:`INSTALL_ROOTS`; ``latest`` has its ``set_env.sh`` in the folder above.
-    """
-    for folder in (root, os.path.dirname(root.rstrip("/"))):
-        file = os.path.join(folder, "set_env.sh")
-        if os.path.isfile(file):
-            return f"source {shlex.quote(file)}"
-    # 5.0 has no such file.
-    home = shlex.quote(root)
-    return (
-        f"export PATH={home}/atc/ccec_compiler/bin:{home}/atc/bin:$PATH "
-        f"PYTHONPATH={home}/atc/python/site-packages:$PYTHONPATH "
-        f"LD_LIBRARY_PATH={home}/atc/lib64:{home}/acllib/lib64:$LD_LIBRARY_PATH "
-        f"ASCEND_OPP_PATH={home}/opp ASCEND_AICPU_PATH={home}"
     )
 
 

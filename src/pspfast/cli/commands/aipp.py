@@ -10,7 +10,7 @@ from pspfast.cli import console
 from pspfast.pictures.kernels import DEFAULT_SIZE, IMAGENET_MEAN, IMAGENET_STD
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 from pspfast.vendors.aipp import Aipp, Encoding
 
 if TYPE_CHECKING:
@@ -77,8 +77,6 @@ def main(
         encoding=cast("Encoding", encoding),
         input=input_rank,
     )
-    if 0 < max(aipp.mean) <= 1:
-        terminal.tell(f"means of at most 1, {aipp.mean}: constants for bytes are up to 255; is this what you mean?")
     if output is None:
         terminal.report(aipp.text().rstrip("\n"))
         terminal.tell(_facts(aipp, host))
@@ -94,8 +92,10 @@ def _metadata(
     """What a model says of its constants, and the size of its input."""
     from pspfast.formats.model_metadata import read_metadata
     from pspfast.graphs import model_files
+    from pspfast.graphs.picture_inputs import text_of_shape
+    from pspfast.vendors.atc_inputs import input_type
 
-    loaded = model_files.load(model)
+    loaded = model_files.load(model, weights=False)
     try:
         known = read_metadata(loaded)
     except ValueError as error:
@@ -105,9 +105,15 @@ def _metadata(
     inputs: list[Any] = model_files.inputs(loaded)
     if rank >= len(inputs):
         raise ValueError(f"{model} has {len(inputs)} inputs, counted from 0; --input-rank {rank} is none of them")
-    shape = model_files.shape_of(inputs[rank])
-    if shape is None or len(shape) != 4 or (shape[1] not in (3, None) and not isinstance(shape[1], str)):
-        raise ValueError(f"{model}: input {inputs[rank].name} is {shape}; AIPP is for pictures, (N, 3, H, W)")
+    shape, kind = model_files.shape_of(inputs[rank]), input_type(inputs[rank])
+    if kind == "uint8":
+        raise ValueError(f"{model}: input {inputs[rank].name} takes bytes, which it normalizes itself; leave AIPP out")
+    if kind not in ("float32", "float16"):
+        raise ValueError(f"{model}: input {inputs[rank].name} takes {kind}; AIPP makes floats of pictures' bytes")
+    if shape is None or len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
+        raise ValueError(
+            f"{model}: input {inputs[rank].name} is {text_of_shape(shape)}; AIPP is for pictures, (N, 3, H, W)"
+        )
     height, width = shape[2:]
     if not isinstance(height, int) or not isinstance(width, int):
         return known, None

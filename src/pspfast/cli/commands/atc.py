@@ -11,8 +11,9 @@ from pspfast.cli.commands.export import _ManyNumbers
 from pspfast.cli.options import json_option
 from pspfast.system import terminal
 from pspfast.system.files import OutputError, write_json
+from pspfast.system.output_conflicts import check_outputs
 from pspfast.system.processes import ToolFailed
-from pspfast.vendors.atc import convert, find_soc_version, parse_shapes, plan
+from pspfast.vendors.atc import convert, find_soc_version, is_air, parse_shapes, plan
 from pspfast.vendors.toolkit import find_toolkit
 
 __all__ = ["main"]
@@ -25,8 +26,10 @@ _PRECISIONS = (
 
 @click.command("atc", cls=_ManyNumbers, context_settings=console.CONTEXT_SETTINGS)
 @click.argument("model_argument", metavar="[MODEL]", required=False)
-@click.option("--model", type=click.Path(), metavar="FILE", help="The ONNX file, as ATC spells it.")
-@click.option("--framework", type=click.Choice(["5"]), default="5", help="ONNX.")
+@click.option("--model", type=click.Path(), metavar="FILE", help="The ONNX file (or .air), as ATC spells it.")
+@click.option(
+    "--framework", type=click.Choice(["5", "1"]), default=None, help="5: ONNX, 1: MindSpore's .air; by the file's name."
+)
 @click.option("--soc-version", default="auto", metavar="CHIP", help="E.g. Ascend310, Ascend310P3; auto asks npu-smi.")
 @click.option(
     "--batch", type=click.IntRange(min=1), multiple=True, metavar="N ...", help="An .om each; the model's own."
@@ -65,7 +68,7 @@ _PRECISIONS = (
 def main(
     model_argument: str | None,
     model: str | None,
-    framework: str,  # noqa: ARG001 - there is only one
+    framework: str | None,
     soc_version: str,
     batch: tuple[int, ...],
     output: str | None,
@@ -104,6 +107,8 @@ def main(
     path = model or model_argument or ""
     if input_fp16_nodes is not None and keep_input_type:
         raise ValueError("--input-fp16-nodes and --keep-input-type say different things; give one")
+    if framework is not None and (framework == "1") != is_air(path):
+        raise ValueError(f"--framework {framework} with {path}: 1 is for MindSpore's .air files, 5 for ONNX")
     flags = {name: value for name, value in others.items() if value is not None}
     for text in atc_option:
         name, equals, value = text.lstrip("-").partition("=")
@@ -125,8 +130,10 @@ def main(
         allow_aicpu_pools=allow_aicpu_pools,
         allow_fixed_batch=allow_fixed_batch,
     )
-    if output is not None and output.endswith(".om"):
-        terminal.tell(f"--output {output}: ATC adds .om itself; this is {conversions[0].output}.om")
+    check_outputs([json_file, *(f"{one.output}{one.suffix}" for one in conversions)], [path, insert_op_conf])
+    if output is not None and output.endswith((".om", ".om2")):
+        made = f"{conversions[0].output}{conversions[0].suffix}"
+        terminal.tell(f"--output {output}: ATC adds {conversions[0].suffix} itself; this is {made}")
     if dry_run:
         terminal.report("\n".join(shlex.join(one.argv()) for one in conversions))
         if json_file is not None:
@@ -134,25 +141,25 @@ def main(
         return console.DONE
     toolkit = find_toolkit()
     terminal.tell(f"{toolkit.atc}, found by {toolkit.found_by}{', CANN ' + toolkit.version if toolkit.version else ''}")
-    failed, made = 0, []
+    failed, done_ones = 0, []
     for one in conversions:
         terminal.tell(f"+ {shlex.join(one.argv())}")
         try:
             done = convert(one, toolkit, timeout=timeout, on_line=None if quiet else terminal.tell)
         except (ToolFailed, OutputError) as error:
             failed += 1
-            terminal.tell(f"{one.output}.om: {error}")
+            terminal.tell(f"{one.output}{one.suffix}: {error}")
             if isinstance(error, OutputError) and error.is_lasting:
                 break
             continue
         terminal.report(
             f"{done.om}: {one.soc_version}, {_batch(one.batch)}, {done.seconds:.1f} s, record {done.record}"
         )
-        made.append(done)
+        done_ones.append(done)
         for warning in done.warnings:
             terminal.tell(f"{done.om}: {warning}")
     if json_file is not None:
-        write_json(json_file, {"commands": [one.argv() for one in conversions], "made": made})
+        write_json(json_file, {"commands": [one.argv() for one in conversions], "made": done_ones})
     return console.SOME_FAILED if failed else console.DONE
 
 

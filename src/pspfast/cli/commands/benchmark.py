@@ -10,6 +10,15 @@ import click
 
 from pspfast.cli import console
 from pspfast.cli.commands.infer import runtime_options
+from pspfast.cli.options import (
+    bin_layout_option,
+    channels_option,
+    class_options,
+    data_set_as_asked,
+    data_set_option,
+    output_name_option,
+)
+from pspfast.datasets import VOC
 from pspfast.pictures.kernels import DEFAULT_SIZE
 from pspfast.runtimes.engines import RUNTIMES
 from pspfast.speed.benchmarking import benchmark_bins, benchmark_pictures, benchmark_pure
@@ -17,6 +26,7 @@ from pspfast.speed.tables import table
 from pspfast.stages.feeding import listed_in
 from pspfast.system import terminal
 from pspfast.system.files import folder_for_output, stem, write_whole
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from pspfast.formats.measurements import Measurement
@@ -28,7 +38,10 @@ _TOOLS = ("benchmark", "trtexec")
 _ANOTHER_PROGRAM = (*_TOOLS, "ais_bench")
 _SPELLED = {
     "images": "image-folder-path", "labels": "ann-dir", "provider_options": "provider-option", "allow_cpu": "allow-cpu",
+    "data_set": "dataset", "ignore_index": "ignore-index", "label_map": "label-map", "output_name": "output-name",
+    "reduce_zero_label": "reduce-zero-label", "bin_layout": "bin-layout",
 }  # fmt: skip
+_RULES = ("classes", "ignore_index", "label_map", "reduce_zero_label")
 
 
 @click.command(context_settings=console.CONTEXT_SETTINGS)
@@ -36,11 +49,16 @@ _SPELLED = {
 @click.option("--image-folder-path", "images", type=click.Path(), help="Pictures: measure with reading and all.")
 @click.option("--split", type=click.Path(), help="File with one id a line (val.txt); all pictures if left out.")
 @click.option("--ann-dir", "labels", type=click.Path(), help="Label pictures: score what comes out, as a stage.")
+@data_set_option(None, "Says what labels mean and how files are named; voc if left out")
+@class_options
+@channels_option
+@output_name_option
 @click.option("--input", "source", type=click.Path(), help="In place of pictures: folder of bins, or info file.")
+@bin_layout_option
 @click.option("--dump", type=click.Path(), metavar="DIR", help="Write what comes out, as a stage.")
 @click.option("--rounds", type=click.IntRange(min=1), default=20, help="Of pure inference, without a data set.")
 @click.option("--warmup", type=click.IntRange(min=0), default=3, help="Batches before, which do not count.")
-@click.option("--size", type=(int, int), metavar="H W", help="Of pure inference, where the model leaves it open.")
+@click.option("--size", type=(int, int), metavar="H W", help="Of the canvas, where the model leaves it open.")
 @click.option(
     "--runtime",
     type=click.Choice(["auto", *RUNTIMES, *_TOOLS]),
@@ -90,11 +108,8 @@ def main(
         raise ValueError("a benchmark is of one device: give one --device, and run it for each")
     if images is not None and source is not None:
         raise ValueError("--image-folder-path and --input contradict each other: pictures, or bins made of them")
-    for name, needed in (("split", images), ("labels", images), ("dump", images or source)):
-        if options[name] is not None and needed is None:
-            raise ValueError(
-                f"--{_SPELLED.get(name, name)} goes with --image-folder-path" + " or --input" * (name == "dump")
-            )
+    _check_company(images, source, options)
+    check_outputs([json_file], [model, images, source, options["split"], options["labels"]])
     if runtime in _ANOTHER_PROGRAM:
         measured, text = _with_program(runtime, model, source, devices[0], output, options | {"images": images})
         terminal.report(text)
@@ -115,6 +130,23 @@ def main(
     return console.SOME_FAILED if found.failures or found.stopped else console.DONE
 
 
+def _check_company(images: str | None, source: str | None, options: dict[str, Any]) -> None:
+    """Raise ValueError if an option is given without the one that it goes with."""
+    bins_too = {"dump"}
+    for name in ("split", "labels", "dump", "data_set", "channels"):
+        if options[name] is not None and images is None and not (name in bins_too and source is not None):
+            raise ValueError(
+                f"--{_SPELLED.get(name, name)} goes with --image-folder-path" + " or --input" * (name in bins_too)
+            )
+    for name in (*_RULES, "output_name"):
+        if options[name] is not None and options["labels"] is None:
+            raise ValueError(f"--{_SPELLED.get(name, name)} goes with --ann-dir: it is about scores")
+    if options["bin_layout"] is not None and source is None:
+        raise ValueError("--bin-layout goes with --input")
+    if options["size"] is not None and source is not None:
+        raise ValueError("--size goes with pictures or random numbers; bins have the size that they were made in")
+
+
 def _measured(
     model: str, images: str | None, source: str | None, runtime: str, device: int, options: dict[str, Any]
 ) -> Benchmark:
@@ -122,10 +154,17 @@ def _measured(
         name: options[name] for name in ("provider", "provider_options", "allow_cpu", "threads", "batch", "warmup")
     } | {"runtime": runtime, "device": device}
     if images is not None:
-        chosen = {name: options[name] for name in ("labels", "dump", "workers", "quiet")}
+        chosen = {
+            name: options[name] for name in ("labels", "dump", "workers", "quiet", "size", "channels", "output_name")
+        }
+        if options["labels"] is not None:
+            rules = (options[name] for name in _RULES)
+            chosen["data_set"] = data_set_as_asked(options["data_set"] or VOC, *rules)
+        else:
+            chosen["data_set"] = options["data_set"]
         return benchmark_pictures(model, images, options["split"], **chosen, **common)
     if source is not None:
-        chosen = {name: options[name] for name in ("dump", "workers", "quiet")}
+        chosen = {name: options[name] for name in ("dump", "workers", "quiet", "bin_layout")}
         return benchmark_bins(model, source, **chosen, **common)
     return benchmark_pure(model, rounds=options["rounds"], size=options["size"], **common)
 
@@ -137,7 +176,17 @@ def _with_program(
     from pspfast.vendors import drivers
     from pspfast.vendors.texts import parse, read_measurements
 
-    for option in ("images", "dump", "provider", "provider_options", "allow_cpu", "threads", "workers", "size"):
+    for option in (
+        "images",
+        "dump",
+        "provider",
+        "provider_options",
+        "allow_cpu",
+        "threads",
+        "workers",
+        "size",
+        "bin_layout",
+    ):
         if options[option]:
             raise ValueError(f"--{_SPELLED.get(option, option)} is nothing that {program} takes")
     batch, name = options["batch"], stem(os.path.basename(model))

@@ -11,9 +11,10 @@ from pspfast.accuracy.evaluations import BASELINES, Side
 from pspfast.cli import console
 from pspfast.cli.options import label_rule_options, pictures_of_split
 from pspfast.datasets import VOC
+from pspfast.formats.run_folder import read_with
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 __all__ = ["main"]
 
@@ -44,9 +45,10 @@ def main(
     json_file: str | None,
     **rules: Any,
 ) -> int:
-    """Compare two evaluations: ledgers, or results written with --json.
+    """Compare two evaluations: folders of runs, ledgers, or results written with --json.
 
     \b
+      pspfast compare pytorch_run om_run
       pspfast compare pytorch.ledger om.ledger
       pspfast compare --baseline voc-opensource om.ledger
 
@@ -55,10 +57,11 @@ def main(
     1 it is not (or an output cannot be written), 2 usage.
     """
     if len(files) != (1 if baseline else 2):
-        raise ValueError("give two files, or one and --baseline")
+        raise ValueError("give two evaluations, or one and --baseline")
     if not max_drop >= 0:
         raise ValueError(f"--max-drop must be 0 or more points, got {max_drop:g}")
-    check_outputs([json_file], files if split is None else (*files, split))
+    inputs = [one for path in files for one in read_with(path)]
+    check_outputs([json_file], inputs if split is None else (*inputs, split))
     sides = [Side.read(path, **rules) for path in files]
     if baseline:
         if len(sides[0].classes) != len(VOC.classes):

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from pspfast.cli import console
-from pspfast.formats.measurements import device_name, devices_in_card, is_npu
+from pspfast.cli.path_types import NamedPath
+from pspfast.formats.measurements import device_name, devices_in_card, is_gpu, is_npu
 from pspfast.speed import claims
 from pspfast.speed.data_path import DataPath
 from pspfast.speed.throughput_comparison import compare_throughputs
 from pspfast.speed.throughputs import Figure, MeasuredSide
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 from pspfast.vendors.texts import read
 
 if TYPE_CHECKING:
@@ -42,27 +43,36 @@ def read_side(
     Args:
         path: the file.
         name: what to call it.
-        device: of its figures whose device it does not say.
+        device: of its figures whose device it does not say; of no figure whose tool is for another vendor's.
         batch: that really ran, where it does not prove one.
         insists: of which it is an error if the file says another; else the file is believed.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: no tool's text, cut short or contradictory; or it says another device or batch.
+        ValueError: no tool's text, cut short or contradictory; or it says another device or batch, or its tool is for
+            another vendor's devices.
     """
     reading = read(path)
     measured = reading.measurements
     if device is not None:
-        unknown = [one for one in measured if one.device is None]
+        unknown = [one for one in measured if one.device is None and not _is_of_other_vendor(one, device)]
+        if "device" in insists and (of_other := [one for one in measured if _is_of_other_vendor(one, device)]):
+            vendor = "Ascend" if of_other[0].is_of_npu else "NVIDIA"
+            raise ValueError(f"{path} is of {of_other[0].tool}, which runs on {vendor} devices, not on {device}")
         if "device" in insists and not unknown and any(one.device != device for one in measured):
             said = ", ".join(dict.fromkeys(str(one.device) for one in measured))
             raise ValueError(f"{path} says that its device is {said}, not {device}; leave out --device for it")
-        measured = tuple(replace(one, device=device) if one.device is None else one for one in measured)
+        measured = tuple(replace(one, device=device) if one in unknown else one for one in measured)
     if batch is not None:
         measured = tuple(
             one.with_batch(batch) if "batch" in insists or not one.has_proven_batch else one for one in measured
         )
-    return MeasuredSide(name, measured, reading.statements)
+    return MeasuredSide(name, measured, reading.statements, reading.left_out)
+
+
+def _is_of_other_vendor(one: Measurement, device: str) -> bool:
+    """Whether a tool that names no device cannot have run on this one, such as trtexec on an Ascend's."""
+    return one.device is None and ((one.is_of_gpu and is_npu(device)) or (one.is_of_npu and is_gpu(device)))
 
 
 def read_sides(
@@ -172,7 +182,7 @@ def _check_names(option: str, values: Iterable[str | None], sides: Sequence[Meas
 
 
 @click.command(context_settings=console.CONTEXT_SETTINGS)
-@click.argument("files", metavar="[NAME=]FILE...", nargs=-1, required=True)
+@click.argument("files", type=NamedPath(), metavar="[NAME=]FILE...", nargs=-1, required=True)
 @click.option(
     "--device",
     "devices",
@@ -205,8 +215,9 @@ def _check_names(option: str, values: Iterable[str | None], sides: Sequence[Meas
     help="Cost of a card, in any unit.",
 )  # fmt: skip
 @click.option(
-    "--reference", metavar="NAME", help="What the others are held to; NVIDIA devices if left out, else the first."
-)
+    "--reference", metavar="NAME",
+    help="What the others are held to; if left out NVIDIA devices, trtexec's among them, else the first.",
+)  # fmt: skip
 @click.option("--target", type=float, default=1.0, metavar="RATIO", help="Least ratio by card for 'met'.")
 @click.option(
     "--min-iterations", type=click.IntRange(min=1), default=claims.MIN_ITERATIONS, metavar="N",
@@ -244,8 +255,9 @@ def main(
 
     Files are what the tools wrote: perf_vision and PureInfer texts, ais_bench logs and summaries, trtexec logs and
     --exportTimes, pspfast benchmark --json, or a Markdown document with any of them. NAMEs of options are sides or
-    devices. Exit status: 0 the verdict is "met", or there is nothing to compare with; 1 it is "not met" (or an output
-    cannot be written); 2 usage. What is unsound is told and changes no status.
+    devices. Exit status: 0 the verdict is "met", or there is nothing to compare with; 1 it is "not met", a block of a
+    document is no good and left out, or an output cannot be written; 2 usage. What is unsound is told and changes no
+    status.
     """
     if not 0 < target < float("inf"):
         raise ValueError(f"--target must be a ratio above 0, got {target:g}")
@@ -261,7 +273,7 @@ def main(
         Figure(
             side.name,
             one,
-            _of(cards, side, one) or (cards.get(None) if is_npu(one.device) else None) or devices_in_card(one.device),
+            _of(cards, side, one) or (cards.get(None) if one.is_of_npu else None) or devices_in_card(one.device),
             _of(watts, side, one),
             _of(costs, side, one),
         )
@@ -282,12 +294,13 @@ def main(
         else DataPath.measure()
         if data_path_file is None
         else DataPath.read(data_path_file),
+        left_out=[text for side in sides for text in side.left_out],
     )
     terminal.report(str(found))
     for path, text in ((json_file, found.to_json), (csv_file, found.to_csv)):
         if path is not None:
             write_whole(path, text().encode("utf-8", "surrogateescape"))
-    return console.SOME_FAILED if found.is_met is False else console.DONE
+    return console.SOME_FAILED if found.is_met is False or found.left_out else console.DONE
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pspfast.cli import console, environment
+from pspfast.cli.path_types import NameOrPath
 from pspfast.formats.result import table
 from pspfast.graphs import model_files
 from pspfast.graphs.diagnosis import Diagnosis, Finding, diagnose
 from pspfast.graphs.pool_repair import Repair, repair
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ _MOST_CHARACTERS_OF_A_NAME = 42
 
 
 @click.command("doctor", context_settings=console.CONTEXT_SETTINGS)
-@click.argument("model", type=click.Path(), metavar="MODEL|env")
+@click.argument("model", type=NameOrPath(), metavar="MODEL|env")
 @click.option("--fix", type=click.Path(), metavar="OUT", help="Write the model with its pools put right.")
 @click.option(
     "--adaptive", multiple=True, metavar="NODE", help="An AveragePool known to have been adaptive; may be repeated."
@@ -66,7 +67,10 @@ def main(model: str, fix: str | None, adaptive: tuple[str, ...], json_file: str 
     check_outputs([fix, json_file], [model])
     if fix is not None:
         model_files.check_writable(fix)
-    loaded = model_files.load(model)
+    loaded = model_files.load(model, weights=False)
+    if fix is not None:
+        check_outputs([f"{fix}.data"], model_files.outside_files(loaded, model))  # where more than 2 GB go
+        model_files.read_weights(loaded, model)
     found = _diagnosed(model, loaded, adaptive)
     terminal.report(f"{model}\n{_report(found)}")
     others: dict[str, Any] = {"model": model}

@@ -10,17 +10,18 @@ import click
 
 from pspfast.cli import console
 from pspfast.cli.options import json_option
+from pspfast.cli.path_types import NameOrPath
 from pspfast.datasets import read_classes
 from pspfast.export.exporting import DEFAULT_OPSET, LEAST_AGREEMENT_HALF, MOST_MARGIN_HALF, OPSETS, export
 from pspfast.system import terminal
 from pspfast.system.files import write_json
 from pspfast.system.machine import peak_memory
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 __all__ = ["main"]
 
 
-class _ManyNumbers(click.Command):
+class _ManyNumbers(console.GuardedCommand):
     """Lets ``--batch 1 16`` and ``--batch=1 16`` stand for ``--batch 1 --batch 16``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -36,8 +37,12 @@ class _ManyNumbers(click.Command):
 
 @click.command("export", cls=_ManyNumbers, context_settings=console.CONTEXT_SETTINGS)
 @click.argument("config_argument", metavar="[CONFIG]", required=False)
-@click.option("--checkpoint", required=True, metavar="FILE|URL|NAME", help="What to export; names: see below.")
-@click.option("--config", metavar="FILE|NAME", help="An mmsegmentation 1.x config; needs the extra 'mmseg'.")
+@click.option(
+    "--checkpoint", type=NameOrPath(), required=True, metavar="FILE|URL|NAME", help="What to export; names: see below."
+)
+@click.option(
+    "--config", type=NameOrPath(), metavar="FILE|NAME", help="An mmsegmentation 1.x config; needs the extra 'mmseg'."
+)
 @click.option("--output-file", type=click.Path(), metavar="FILE", help="The checkpoint's name and .onnx if left out.")
 @click.option("--shape", type=(int, int), default=(500, 500), metavar="H W", help="Of the pictures.")
 @click.option("--batch", type=click.IntRange(min=1), multiple=True, metavar="N ...", help="A file each.  [default: 1]")
@@ -113,7 +118,7 @@ def main(
     is_stream = output_file.startswith("/dev/")
     if is_stream and is_verified:
         raise ValueError(f"--verify reads the file again, which {output_file} is not")
-    check_outputs([output_file, json_file], [path for path in (classes, input_img) if path is not None])
+    check_outputs([output_file, json_file], [checkpoint, config, classes, input_img])
     names = None if classes is None else read_classes(classes)
     started = time.perf_counter()
 

@@ -8,6 +8,7 @@ from pspfast.cli import console
 from pspfast.formats.info_files import bin_info, jpg_info
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
+from pspfast.system.output_conflicts import check_outputs
 
 __all__ = ["bin_command", "jpg_command", "main"]
 
@@ -20,7 +21,11 @@ def _finish(out: str, what: str, lines: list[str], left_out: list[str]) -> int:
     return console.SOME_FAILED if left_out else console.DONE
 
 
-@click.group(context_settings=console.CONTEXT_SETTINGS)
+class _Group(console.GuardedCommand, click.Group):
+    """The group, which is a command of its own as ``python -m pspfast.get_info``."""
+
+
+@click.group(cls=_Group, context_settings=console.CONTEXT_SETTINGS)
 def main() -> None:
     """Write the info file that the benchmark tool or the postprocessing reads.
 
@@ -36,6 +41,7 @@ def main() -> None:
 @console.handles_errors
 def bin_command(folder: str, out: str, width: int, height: int) -> int:
     """List the bins of DIR in OUT, each WIDTH x HEIGHT."""
+    check_outputs([out], [folder])
     return _finish(out, "bins", *bin_info(folder, width, height))
 
 
@@ -45,6 +51,7 @@ def bin_command(folder: str, out: str, width: int, height: int) -> int:
 @console.handles_errors
 def jpg_command(folder: str, out: str) -> int:
     """List the JPEGs of DIR in OUT with their own sizes, from their headers."""
+    check_outputs([out], [folder])
     return _finish(out, "pictures", *jpg_info(folder))
 
 

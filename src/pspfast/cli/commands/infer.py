@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pspfast.cli import console
-from pspfast.cli.options import json_option
+from pspfast.cli.options import bin_layout_option, json_option
+from pspfast.formats.bins import MANIFEST
+from pspfast.formats.external_weights import external_weights
 from pspfast.runtimes.engines import RUNTIMES
 from pspfast.runtimes.onnx import PROVIDERS
 from pspfast.stages.dump_layouts import LAYOUTS
 from pspfast.stages.inference import InferOptions, infer_with
 from pspfast.system import terminal
 from pspfast.system.files import write_json
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +84,7 @@ def _provider_options(_: click.Context, __: click.Parameter, texts: tuple[str, .
 @runtime_options
 @click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Pictures at once, where the model leaves it.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads that read, feed and write.")
+@bin_layout_option
 @click.option("--resume/--no-resume", default=True, help="Keep what this model made of bins that have not changed.")
 @json_option
 @click.option("--quiet", is_flag=True, help="Only tell what failed.")
@@ -100,7 +104,8 @@ def main(
     removed first. Several devices share the work and write into the first one's folder. Exit status: 0 all done,
     1 some pictures failed, or the disk or a device did, 2 usage, 3 the runtime is not installed.
     """
-    check_outputs([json_file], [model, source])
+    weights = external_weights(model) if os.path.isfile(model) else []
+    check_outputs([json_file], [model, *weights, source, os.path.join(source, MANIFEST)])
     summary = infer_with(model, source, output, InferOptions(layout=layout, quiet=quiet, **options))
     if json_file is not None:
         write_json(json_file, summary)

@@ -10,15 +10,17 @@ import click
 
 from pspfast.cli import console
 from pspfast.cli.options import label_or_none, label_rule_options, pictures_of_split, report_result, result_file_options
+from pspfast.cli.suggestions import SuggestingGroup
 from pspfast.formats.ledger import Ledger, LedgerWriter, merge, write_ledger
 from pspfast.formats.result import Result
+from pspfast.formats.run_folder import ledger_in, read_with, result_in, rules_of
 from pspfast.system import terminal
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 __all__ = ["main"]
 
 
-@click.group(context_settings=console.CONTEXT_SETTINGS)
+@click.group(cls=SuggestingGroup, context_settings=console.CONTEXT_SETTINGS)
 def main() -> None:
     """Ledgers: what postprocess counted of each picture, kept with --ledger."""
 
@@ -28,10 +30,11 @@ def main() -> None:
 @click.argument("shards", nargs=-1, required=True, type=click.Path(), metavar="SHARD...")
 @console.handles_errors
 def merge_command(out: str, shards: tuple[str, ...]) -> int:
-    """Write one ledger OUT of all pictures of the SHARDs, whatever their order.
+    """Write one ledger OUT of all pictures of the SHARDs, ledgers or folders of runs, whatever their order.
 
     Pictures are sorted by name. A picture with different contents in two shards is an error, and nothing is written.
     """
+    shards = tuple(map(ledger_in, shards))
     with ExitStack() as locked:
         if os.path.isfile(out):
             if not any(os.path.samefile(out, shard) for shard in shards if os.path.exists(shard)):
@@ -61,8 +64,15 @@ def score_command(
     csv_file: str | None,
     **rules: Any,
 ) -> int:
-    """Print the tables again from a LEDGER: of some pictures, or by another rule about labels."""
-    check_outputs((result_file, json_file, csv_file), (ledger, *([] if split is None else [split])))
+    """Print the tables again from a LEDGER: of some pictures, or by another rule about labels.
+
+    LEDGER may be the folder of a run: its ledger then, by the rules about labels that the run went by.
+    """
+    check_outputs((result_file, json_file, csv_file), (*read_with(ledger), *([] if split is None else [split])))
+    if finished := result_in(ledger):
+        asked = {name: rule for name, rule in rules.items() if rule is not None}
+        rules = rules_of(Result.read(finished)) | asked
+    ledger = ledger_in(ledger)
     read = _read(ledger)
     names = list(read.entries) if split is None else pictures_of_split(split, {ledger: read.entries})
     if not names:

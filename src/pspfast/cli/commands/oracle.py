@@ -9,12 +9,13 @@ import click
 
 from pspfast.cli import console
 from pspfast.cli.options import class_options, data_set_as_asked, data_set_options, json_option, workers_option
-from pspfast.datasets import find_labels, labels_in, no_labels, places, read_split
+from pspfast.cli.path_types import NameOrPath
+from pspfast.datasets import find_labels, labels_in, labels_of_another_suffix, no_labels, places, read_split
 from pspfast.formats.result import table
 from pspfast.metrics.confusion import ConfusionMatrix
 from pspfast.system import terminal
 from pspfast.system.files import write_json
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +65,7 @@ def _percent(matrix: ConfusionMatrix) -> str:
 @click.option("--ann-dir", type=click.Path(), help="Folder of the labels (SegmentationClass); or give --root.")
 @click.option(
     "--split",
-    type=click.Path(),
+    type=NameOrPath(),
     help="File with one id a line (val.txt), or with --root a split's name; all labels, or val, if left out.",
 )
 @data_set_options
@@ -101,13 +102,16 @@ def main(
         ann_dir, split, classes = ann_dir or at.labels, at.split, classes or at.classes
     if ann_dir is None:
         raise ValueError("where are the labels? Give --ann-dir, or --root with the folder of the data set")
-    check_outputs([json_file], [path for path in (split, classes) if path is not None])
+    check_outputs([json_file], [split, classes, ann_dir])
     data_set = data_set_as_asked(data_set, classes, ignore_index, label_map, reduce_zero_label)
     num_classes = len(data_set.classes)
     if split is None:
         files = _label_files(ann_dir, data_set)
     else:
-        files = [find_labels(ann_dir, name, data_set) for name in read_split(split).ids]
+        names = read_split(split).ids
+        files = [find_labels(ann_dir, name, data_set) for name in names]
+        if not any(map(os.path.exists, files)) and (said := labels_of_another_suffix(ann_dir, names, data_set)):
+            raise ValueError(said)
     findings, failures = oracle(
         files,
         canvases=canvases,

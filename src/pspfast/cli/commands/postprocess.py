@@ -19,11 +19,14 @@ from pspfast.cli.options import (
     result_file_options,
     workers_option,
 )
+from pspfast.cli.path_types import NameOrPath
 from pspfast.datasets import places
+from pspfast.formats.bins import MANIFEST
+from pspfast.formats.dump_record import DUMP_TYPES
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.stages.postprocessing import PostprocessOptions, postprocess_with
 from pspfast.system import terminal
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,19 +38,25 @@ __all__ = ["main"]
 _MOST_TOLD = 20  # of the faults of one kind; --json has all
 
 
-@click.command(context_settings=console.CONTEXT_SETTINGS)
+@click.command(cls=console.GuardedCommand, context_settings=console.CONTEXT_SETTINGS)
 @click.option("--bin-data-path", type=click.Path(), required=True, help="Folder of the dumped masks.")
 @click.option("--manifest", type=click.Path(), help="Of the bins, or their folder; found in the folder of dumps.")
 @click.option("--test-annotation", type=click.Path(), help="Info file with the pictures' sizes (get_info jpg).")
 @click.option("--img-dir", type=click.Path(), help="Folder of the pictures (JPEGImages).")
 @click.option("--ann-dir", type=click.Path(), help="Folder of the labels; SegmentationClass beside the pictures.")
 @click.option(
-    "--split", type=click.Path(), help="File with one id a line (val.txt), or with --root a split's name; val."
+    "--split", type=NameOrPath(), help="File with one id a line (val.txt), or with --root a split's name; val."
 )
 @data_set_options
 @click.option("--net-input-width", type=click.IntRange(min=1), help="Of the masks; the manifest's, or 500.")
 @click.option("--net-input-height", type=click.IntRange(min=1), help="Of the masks; the manifest's, or 500.")
 @click.option("--output", type=click.IntRange(min=0), metavar="N", help="The model's output: take <stem>_N only.")
+@click.option(
+    "--dump-type",
+    type=click.Choice(DUMP_TYPES),
+    metavar="TYPE",
+    help=f"Of dumps without a record, where size and content leave it open: {', '.join(DUMP_TYPES)}.",
+)
 @click.option(
     "--geometry",
     type=click.Choice(["exact", "reference"]),
@@ -99,17 +108,23 @@ def main(
     Another data set, in the folders that its authors gave it:
       python -m pspfast.postprocess --dataset=ade20k --root=data/ADEChallengeData2016 --bin-data-path=dumps
 
-    Dumps are <stem>_1.bin, <stem>_0.bin, <stem>.bin or .npy; labels of any type or class scores, told apart by size and
-    content. Dumps, labels and pictures are paired by name. Faults are named and left out, and the scores say so. Exit
-    status: 0 all done, 1 something is wrong with some pictures, 2 usage.
+    Dumps are <stem>_1.bin, <stem>_0.bin, <stem>.bin or .npy; labels of any type or class scores. What pspfast infer
+    recorded beside them (dumps.json) is obeyed; others are told apart by size and content, and refused where they could
+    be several things. Dumps, labels and pictures are paired by name. Faults are named and left out, and the scores say
+    so. Exit status: 0 all done, 1 something is wrong with some pictures, 2 usage.
     """
-    check_outputs((result_file, json_file, csv_file, options["ledger"]), ())
     whole = False
     if root is not None:
         at = places(data_set, root, split)
         img_dir = img_dir or (at.pictures if os.path.isdir(at.pictures) else None)
         ann_dir, split, classes = ann_dir or at.labels, at.split, classes or at.classes
         whole = split is None
+    manifests = [os.path.join(path, MANIFEST) for path in (bin_data_path, options["manifest"]) if path is not None]
+    check_outputs((result_file, json_file, csv_file, options["ledger"]), ())
+    check_outputs(  # a ledger is opened as one, which refuses everything else
+        (result_file, json_file, csv_file),
+        [bin_data_path, options["manifest"], *manifests, test_annotation, img_dir, ann_dir, split, classes],
+    )
     size = (net_input_height or net_input_width or 500, net_input_width or net_input_height or 500)
     asked = PostprocessOptions(
         info=test_annotation,

@@ -9,6 +9,7 @@ import click
 
 from pspfast.cli import console
 from pspfast.cli.options import data_set_options, json_option, workers_option
+from pspfast.cli.path_types import NameOrPath
 from pspfast.datasets import places
 from pspfast.formats.bins import MANIFEST
 from pspfast.pictures import kernels
@@ -16,7 +17,7 @@ from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.stages.preprocessing import PreprocessOptions, preprocess_with
 from pspfast.system import terminal
 from pspfast.system.files import write_json
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from pspfast.datasets import DataSet
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-@click.command(context_settings=console.CONTEXT_SETTINGS)
+@click.command(cls=console.GuardedCommand, context_settings=console.CONTEXT_SETTINGS)
 @click.option("--image-folder-path", type=click.Path(), help="Folder of the pictures (JPEGImages); or give --root.")
 @click.option(
     "--split",
-    type=click.Path(),
+    type=NameOrPath(),
     help="File with one id a line (val.txt), or with --root a split's name; all pictures, or val, if left out.",
 )
 @data_set_options
@@ -100,7 +101,7 @@ def main(
     if root is not None:
         found = places(data_set, root, split)
         image_folder_path, split = image_folder_path or found.pictures, found.split
-    check_outputs([json_file], [] if split is None else [split])
+    check_outputs([os.path.join(bin_folder_path, MANIFEST), json_file], [image_folder_path, split])
     if image_folder_path is None:
         raise ValueError("where are the pictures? Give --image-folder-path, or --root with the folder of the data set")
     asked = PreprocessOptions(split, data_set=data_set, quiet=quiet, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pspfast.cli import console
+from pspfast.cli.path_types import NameOrPath
 from pspfast.report.page import MAX_DROP, write_report
 from pspfast.system import terminal
 
@@ -16,6 +17,7 @@ __all__ = ["main"]
 @click.option("--output", type=click.Path(), default="report/index.html", metavar="FILE", help="The page.")
 @click.option(
     "--baseline",
+    type=NameOrPath(),
     metavar="X",
     help="Reference in place of the first RESULT: voc-opensource, voc-om (published scores), or a further RESULT.",
 )

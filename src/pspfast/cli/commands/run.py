@@ -9,23 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import pspfast
 from pspfast.cli import console
 from pspfast.cli.commands.infer import runtime_options
 from pspfast.cli.options import (
+    channels_option,
     class_options,
     data_set_as_asked,
     data_set_options,
+    output_name_option,
     report_result,
     report_writer,
     result_file_options,
 )
+from pspfast.cli.path_types import NameOrPath
 from pspfast.datasets.sources import data_set_source, picture_source
+from pspfast.formats.external_weights import external_weights
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.runtimes.engines import RUNTIMES
 from pspfast.stages.model_input import InputOptions
-from pspfast.stages.whole_run import Run, RunOptions, run_with
+from pspfast.stages.whole_run import Run, RunOptions, claim_run_folder, outputs_of_run, run_with
 from pspfast.system import terminal
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from pspfast.datasets import DataSet
@@ -33,19 +38,27 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_OF_THE_INPUT = ("size", "mean", "std", "stats", "pad_value", "scale_up", "dtype", "channels")
 _MOST_TOLD = 20  # of the faults of one kind; run.json has all
 
 
 @click.command("run", context_settings=console.CONTEXT_SETTINGS)
 @click.option("--model", type=click.Path(), help="ONNX file, or .om for an Ascend device.")
-@click.option("--checkpoint", metavar="FILE|URL|NAME", help="In place of --model: exported first, kept in --output.")
-@click.option("--config", metavar="FILE|NAME", help="Of the checkpoint, see pspfast export.")
+@click.option(
+    "--checkpoint",
+    type=NameOrPath(),
+    metavar="FILE|URL|NAME",
+    help="In place of --model: exported first, kept in --output.",
+)
+@click.option("--config", type=NameOrPath(), metavar="FILE|NAME", help="Of the checkpoint, see pspfast export.")
 @click.option("--trust-checkpoint", is_flag=True, help="Load a checkpoint that can run code.")
 @click.option("--voc-root", type=click.Path(), metavar="DIR|TAR", help="VOCdevkit/VOC2012, or a .tar that has it.")
 @data_set_options
-@click.option("--images", type=click.Path(), metavar="DIR", help="Any pictures: masks and overlays, no scores.")
+@click.option("--images", type=click.Path(), metavar="DIR|FILE", help="Any pictures: masks and overlays, no scores.")
 @click.option("--labels", type=click.Path(), metavar="DIR", help="Label pictures for --images, of the same names.")
-@click.option("--split", metavar="NAME|FILE", help="The data set's, or a file with one id a line; val.")
+@click.option(
+    "--split", type=NameOrPath(), metavar="NAME|FILE", help="The data set's, or a file with one id a line; val."
+)
 @class_options
 @click.option("--output", type=click.Path(), default="pspfast_run", metavar="DIR", help="For everything a run leaves.")
 @click.option("--size", type=(int, int), metavar="H W", help="Canvas; the model's own, or 500 500.")
@@ -59,6 +72,8 @@ _MOST_TOLD = 20  # of the faults of one kind; run.json has all
     type=click.Choice(["float16", "float32"]),
     help="Precision of the pictures: float16 as the guide's bins, also for float32 models; float32 is exact.",
 )
+@channels_option
+@output_name_option
 @click.option("--geometry", type=click.Choice(["exact", "reference"]), default="exact", help="See postprocess.")
 @click.option(
     "--runtime", type=click.Choice(["auto", *RUNTIMES]), default="auto", help="auto goes by the model's file."
@@ -73,6 +88,7 @@ _MOST_TOLD = 20  # of the faults of one kind; run.json has all
 )
 @click.option("--keep-bins", is_flag=True, help="Also write what preprocess and infer would: bins, dumps.")
 @click.option("--keep-masks", is_flag=True, help="Also write what postprocess --save-masks would: masks.")
+@click.option("--keep-overlays", is_flag=True, help="Also write the pictures with their masks over them: overlays.")
 @click.option("--report/--no-report", default=True, help="Write report/index.html (needs jinja2).")
 @click.option("--resume/--no-resume", default=True, help="Go on with what an earlier run left in --output.")
 @result_file_options
@@ -129,18 +145,20 @@ def main(
         raise ValueError(f"--voc-root has PASCAL VOC, --dataset says {data_set.name}; its folder is --root")
     if labels is not None and images is None:
         raise ValueError("--labels go with --images; a data set has its own")
-    check_outputs((json_file, csv_file), [path for path in (model, checkpoint, classes) if path is not None])
+    check_outputs(
+        (*outputs_of_run(output), json_file, csv_file),
+        [model, *_weights(model), checkpoint, config, classes, split, voc_root, root, images, labels],
+    )
     asked = _data_set(data_set, classes, ignore_index, label_map, reduce_zero_label, root)
     source: Source
     if images is not None:
         source = picture_source(images, asked, labels=labels, split=split)
     else:
         source = data_set_source(voc_root or root or "", asked, split)
-    model_input = InputOptions(
-        **{name: options.pop(name) for name in ("size", "mean", "std", "stats", "pad_value", "scale_up", "dtype")}
-    )
+    model_input = InputOptions(**{name: options.pop(name) for name in _OF_THE_INPUT})
     with source:
         if checkpoint is not None:
+            claim_run_folder(output, has_page=options["report"])
             size = model_input.size or (500, 500)
             model = _exported(checkpoint, output, size, options["batch"], config, trust_checkpoint, quiet=quiet)
         assert model is not None
@@ -150,6 +168,11 @@ def main(
         run_options = RunOptions(input=model_input, command=sys.argv, quiet=quiet, **options)
         done = run_with(model, source, output, run_options)
     return _told(done, json_file, csv_file, quiet=quiet)
+
+
+def _weights(model: str | None) -> list[str]:
+    """Files beside a model that belong to it."""
+    return external_weights(model) if model is not None and os.path.isfile(model) else []
 
 
 def _data_set(
@@ -175,19 +198,24 @@ def _exported(
     *,
     quiet: bool,
 ) -> str:
-    """The model of a checkpoint; exported once for the same file and options."""
-    from pspfast.system.files import folder_for_output
+    """The model of a checkpoint; exported once for the same contents of checkpoint and config, and the same options."""
+    from pspfast.system.files import folder_for_output, remove_leftovers
     from pspfast.system.libraries import need
 
     need("torch")
     from pspfast.export.exporting import export
 
-    content = hashlib.sha256(repr((checkpoint, config, tuple(size), batch)).encode())
+    content = hashlib.sha256(repr((checkpoint, pspfast.__version__, tuple(size), batch)).encode())
+    if config is not None:
+        from pspfast.export.mmseg import config_content
+
+        content.update(config_content(config))
     if os.path.isfile(checkpoint):
         with open(checkpoint, "rb") as file:
             while data := file.read(1 << 22):
                 content.update(data)
     folder = folder_for_output(os.path.join(output, "model"))
+    remove_leftovers(folder, shared=True)
     path = str(folder / f"{content.hexdigest()[:16]}.onnx")
     if os.path.exists(path):
         if not quiet:
@@ -232,7 +260,8 @@ def _told(done: Run, json_file: str | None, csv_file: str | None, *, quiet: bool
     if done.result is not None:
         failed = report_result(done.result, None, json_file, csv_file)
     else:
-        terminal.report(f"{done.pictures} masks and overlays in {done.output}")
+        count = "1 mask and overlay" if done.pictures == 1 else f"{done.pictures} masks and overlays"
+        terminal.report(f"{count} in {done.output}")
     if not quiet:
         terminal.tell(str(done))
     if done.report:

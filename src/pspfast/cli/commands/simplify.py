@@ -12,7 +12,7 @@ from pspfast.graphs import model_files
 from pspfast.graphs.simplification import differences, fixed_shapes, simplify
 from pspfast.system import terminal
 from pspfast.system.files import write_json
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
 
 __all__ = ["main"]
 
@@ -40,11 +40,16 @@ def main(
     """
     check_outputs([output, json_file], [model])
     model_files.check_writable(output)
-    before = model_files.load(model)
+    before = model_files.load(model, weights=False)
+    check_outputs([f"{output}.data"], model_files.outside_files(before, model))  # where more than 2 GB go
+    model_files.read_weights(before, model)
     if batch is not None and input_shape:
         raise ValueError("--batch and --input-shape say the same in two ways; give one")
     shapes = fixed_shapes(before, batch) if batch is not None else _shapes(before, input_shape)
-    after = simplify(before, shapes, compare=not no_check)
+    try:
+        after = simplify(before, shapes, compare=not no_check)
+    except (model_files.GraphError, RuntimeError) as error:
+        raise type(error)(f"{model}: {error}") from error
     model_files.save(after, output)
     rows = differences(before, after)
     width = max(len(name) for name, _, _ in rows)
@@ -53,10 +58,12 @@ def main(
     lines.append(f"{'all':{width}}  {len(before.graph.node):6}  {len(after.graph.node):5}")
     # A model that goes to standard output is the result there.
     (terminal.tell if output.startswith("/dev/") else terminal.report)("\n".join(lines))
-    terminal.tell(f"wrote {output}, {after.ByteSize() / 1e6:.1f} MB")
+    beside = f" and {output}.data" if model_files.is_too_large(after) else ""
+    size = model_files.size_of(after)
+    terminal.tell(f"wrote {output}{beside}, {size / 1e6:.1f} MB")
     if json_file is not None:
         operators = {name: {"before": old, "after": new} for name, old, new in rows}
-        write_json(json_file, {"model": model, "output": output, "bytes": after.ByteSize(), "operators": operators})
+        write_json(json_file, {"model": model, "output": output, "bytes": size, "operators": operators})
     return console.DONE
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pspfast.cli import console
-from pspfast.cli.options import label_or_none, label_rule_options
+from pspfast.cli.options import label_or_none, named_label_options
+from pspfast.cli.path_types import NameOrPath
 from pspfast.export.verification import MAX_MARGIN, MIN_AGREEMENT, Debug, Truth, verify
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.system import terminal
 from pspfast.system.files import write_whole
-from pspfast.system.outputs import check_outputs
+from pspfast.system.output_conflicts import check_outputs
+
+if TYPE_CHECKING:
+    from pspfast.datasets import DataSet
 
 __all__ = ["main"]
 
@@ -20,9 +24,14 @@ __all__ = ["main"]
 @click.command("verify", context_settings=console.CONTEXT_SETTINGS)
 @click.argument("models", nargs=-1, type=click.Path(), metavar="MODEL | REFERENCE MODEL")
 @click.option(
-    "--checkpoint", metavar="FILE|URL|NAME", help="Compare with this; what the MODEL says it is from if left out."
+    "--checkpoint",
+    type=NameOrPath(),
+    metavar="FILE|URL|NAME",
+    help="Compare with this; what the MODEL says it is from if left out.",
 )
-@click.option("--config", metavar="FILE|NAME", help="mmsegmentation config of the checkpoint; the same.")
+@click.option(
+    "--config", type=NameOrPath(), metavar="FILE|NAME", help="mmsegmentation config of the checkpoint; the same."
+)
 @click.option(
     "--trust-checkpoint", is_flag=True, help="Load a checkpoint that needs more than weights: it can run code."
 )
@@ -37,11 +46,17 @@ __all__ = ["main"]
 @click.option("--seed", type=click.IntRange(min=0), default=0, metavar="N", help="Of the noise.")
 @click.option("--labels", "--ann-dir", type=click.Path(), metavar="DIR", help="Labels of the pictures, for mIoU.")
 @click.option("--ignore-index", default="255", metavar="LABEL", help="Pixels that do not count; 'none' for none.")
-@label_rule_options
+@named_label_options
 @click.option("--shape", type=(int, int), metavar="H W", help="Of the pictures, if the models do not say.")
 @click.option(
     "--own-input", is_flag=True, help="Do not round the one's input as the other's type does: measure what that costs."
 )
+@click.option(
+    "--channels", type=click.Choice(["rgb", "bgr"]), help="Which MODEL takes first, where it does not say so itself."
+)
+@click.option("--reference-channels", type=click.Choice(["rgb", "bgr"]), help="The same of REFERENCE.")
+@click.option("--output", metavar="NAME|N", help="MODEL's output with the labels, of several; numbers from 0.")
+@click.option("--reference-output", metavar="NAME|N", help="The same of REFERENCE.")
 @click.option(
     "--batch", type=click.IntRange(min=1), default=1, metavar="N", help="Pictures at once, for models of any batch."
 )
@@ -77,6 +92,7 @@ def main(
     ignore_index: str,
     label_map: dict[int, int],
     reduce_zero_label: bool,
+    data_set: DataSet,
     min_agreement: float,
     max_margin: float,
     debug_dir: str | None,
@@ -89,6 +105,7 @@ def main(
     \b
       pspfast verify pspnet.onnx --checkpoint pspnet.pth --images JPEGImages --labels SegmentationClass
       pspfast verify reference.onnx model.onnx
+      pspfast verify pspnet.onnx --dataset cityscapes --images leftImg8bit/val --labels gtFine/val
 
     Both get the same numbers, and the pictures' own pixels are compared, without the padding. A pixel whose two best
     classes are nearly level may differ, since runtimes round differently; others may not. --debug-dir draws the
@@ -104,10 +121,10 @@ def main(
         raise ValueError("--debug-all needs a folder, --debug-dir")
     if not (0 <= min_agreement <= 1 and max_margin >= 0):  # click lets NaN through, which everything would pass
         raise ValueError(f"--min-agreement and --max-margin must be numbers, got {min_agreement} and {max_margin}")
-    check_outputs([json_file], [*models, *images, *([checkpoint] if checkpoint is not None else [])])
+    check_outputs([json_file], [*models, *images, checkpoint, options["config"], labels])
     truth = None
     if labels is not None:
-        truth = Truth(labels, label_or_none(ignore_index), label_map, reduce_zero_label)
+        truth = Truth(labels, label_or_none(ignore_index), label_map, reduce_zero_label, data_set)
     debug = None if debug_dir is None else Debug(debug_dir, debug_all)
     if noise is not None:
         options["noise_pictures"] = noise
@@ -117,6 +134,7 @@ def main(
         checkpoint=checkpoint,
         trust=trust_checkpoint,
         images=images,
+        data_set=data_set,
         truth=truth,
         debug=debug,
         **options,

@@ -5,12 +5,12 @@ written between these but what is asked for.
 
 A run leaves in its folder: ``result.json``, ``voc_seg_result.txt`` and ``ledger.jsonl`` as ``pspfast postprocess``
 writes them; ``run.json``, how it went; ``examples``, its worst and best pictures; ``report/index.html``. ``bins``,
-``dumps`` and ``masks`` are there if they were asked for; ``masks`` and ``overlays`` alone if there are no labels.
+``dumps``, ``masks`` and ``overlays`` are there if they were asked for; the last two alone if there are no labels.
 """
 
 from pspfast.stages.whole_run.options import RunOptions
-from pspfast.stages.whole_run.resuming import LEDGER
+from pspfast.stages.whole_run.own_outputs import LEDGER, claim_run_folder, outputs_of_run
 from pspfast.stages.whole_run.running import run, run_with
 from pspfast.stages.whole_run.summary import Run
 
-__all__ = ["LEDGER", "Run", "RunOptions", "run", "run_with"]
+__all__ = ["LEDGER", "Run", "RunOptions", "claim_run_folder", "outputs_of_run", "run", "run_with"]

@@ -13,17 +13,21 @@ from pspfast.formats.dump_folder import DumpFolder
 from pspfast.runtimes.runtime import Runtime
 from pspfast.stages.counting import Tally
 from pspfast.stages.dump_layouts import dump_names
+from pspfast.stages.whole_run.own_outputs import BINS, DUMPS, EXAMPLES, MASKS, OVERLAYS, files_of
 from pspfast.system.files import folder_for_output
+from pspfast.system.output_conflicts import MARK, check_folder, own_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pspfast.datasets.sources import Item, Source
     from pspfast.formats.bins import PictureRecord
+    from pspfast.runtimes.runtime import TensorSpec
     from pspfast.stages.model_input import ModelInput
     from pspfast.stages.whole_run.options import RunOptions
 
-__all__ = ["KeptOutputs", "bin_manifest", "open_outputs"]
+__all__ = ["KeptOutputs", "bin_manifest", "check_kept_folders", "open_outputs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class KeptOutputs:
     bins: BinFolder | None = None
     dumps: DumpFolder | None = None
     endings: tuple[str, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
 
     def bin_path(self, name: str) -> str:
         """Where the bin of a picture is."""
@@ -66,6 +71,50 @@ class KeptOutputs:
         return True
 
 
+def check_kept_folders(folder: Path, source: Source, options: RunOptions, outputs: int) -> None:
+    """See that nothing of somebody else would be replaced by what is kept of pictures; nothing is changed.
+
+    Args:
+        folder: of the run.
+        source, options: of the run.
+        outputs: how many the model has.
+
+    Raises:
+        ValueError: it would.
+    """
+    names = [item.name for item in source.items]
+    for kind in _picture_folders(source, options):
+        path = folder / kind
+        for read in (source.picture_folder, source.label_folder):
+            if read is not None and path.exists() and os.path.exists(read) and os.path.samefile(path, read):
+                raise ValueError(f"{path} has the labels or pictures, which would be replaced; choose another folder")
+        check_folder(path, (MARK,), files_of(kind, names))
+    if options.keep_bins:
+        deep = next((item.id for item in source.items if "/" in item.name), "")
+        if deep:
+            raise ValueError(f"--keep-bins: bins lie in one folder, {deep} is in a folder of the pictures' folder")
+        check_folder(folder / BINS, BinFolder.MARKS, _bin_files(names))
+        check_folder(folder / DUMPS, DumpFolder.MARKS, _dump_files(names, dump_names("benchmark", outputs)))
+
+
+def _bin_files(names: Sequence[str]) -> list[str]:
+    return [f"{name}.bin" for name in names]
+
+
+def _dump_files(names: Sequence[str], endings: Sequence[str]) -> list[str]:
+    return [f"{name}{ending}" for name in names for ending in endings]
+
+
+def _picture_folders(source: Source, options: RunOptions) -> list[str]:
+    """Which folders with files of single pictures there are to be."""
+    asked = {
+        MASKS: options.keep_masks or not source.is_scored,
+        OVERLAYS: options.keep_overlays or not source.is_scored,
+        EXAMPLES: source.is_scored,
+    }
+    return [kind for kind, is_asked in asked.items() if is_asked]
+
+
 def open_outputs(
     opened: ExitStack,
     folder: Path,
@@ -79,34 +128,38 @@ def open_outputs(
     """Make the folders that were asked for; those with a journal are closed when ``opened`` is.
 
     Raises:
-        ValueError: masks or overlays would replace labels or pictures.
+        ValueError: see :func:`check_kept_folders`.
     """
-    masks = overlays = bins = dumps = None
-    if options.keep_masks or not source.is_scored:
-        masks = str(folder_for_output(folder / "masks"))
-    if not source.is_scored:
-        overlays = str(folder_for_output(folder / "overlays"))
-    for path in (masks, overlays):
-        for read in (source.picture_folder, source.label_folder):
-            if path is not None and read is not None and os.path.exists(read) and os.path.samefile(path, read):
-                raise ValueError(f"{path} has the labels or pictures, which would be replaced; choose another folder")
+    names = [item.name for item in source.items]
+    made = {kind: str(own_folder(folder / kind, files_of(kind, names))) for kind in _picture_folders(source, options)}
+    bins = dumps = None
+    endings = tuple(dump_names("benchmark", len(runtime.outputs)))
     if options.keep_bins:
         bins = opened.enter_context(
             BinFolder(
-                folder_for_output(folder / "bins"), model_input.parameters, source.picture_folder, resume=options.resume
+                folder_for_output(folder / BINS),
+                model_input.parameters,
+                source.picture_folder,
+                resume=options.resume,
+                names=_bin_files(names),
             )
         )
         follows_from = {
-            "journal": 1,
+            "journal": 2,
             "pspfast": pspfast.__version__,
             "model": sha256,
             "layout": "benchmark",
             **of_runtime,
         }
         dumps = opened.enter_context(
-            DumpFolder(folder_for_output(folder / "dumps"), follows_from, resume=options.resume)
+            DumpFolder(
+                folder_for_output(folder / DUMPS),
+                follows_from,
+                resume=options.resume,
+                names=_dump_files(names, endings),
+            )
         )
-    return KeptOutputs(masks, overlays, bins, dumps, tuple(dump_names("benchmark", len(runtime.outputs))))
+    return KeptOutputs(made.get(MASKS), made.get(OVERLAYS), bins, dumps, endings, runtime.outputs)
 
 
 def bin_manifest(

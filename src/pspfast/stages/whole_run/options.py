@@ -31,8 +31,10 @@ class RunOptions:
     threads: int | None = None
     batch: int | None = None
     workers: int | None = None
+    output_name: str | None = None
     keep_bins: bool = False
     keep_masks: bool = False
+    keep_overlays: bool = False
     report: Callable[[list[str], str], object] | Literal[False] = False
     resume: bool = True
     max_pixels: int = MAX_PIXELS

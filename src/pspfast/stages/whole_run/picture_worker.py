@@ -9,19 +9,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pspfast.formats.bins import BinRecord
+from pspfast.formats.dump_record import Tensor
 from pspfast.formats.dumped_masks import DumpError, DumpReader
 from pspfast.formats.dumps import Dump
 from pspfast.formats.ledger import Entry
-from pspfast.pictures.colouring import coloured
+from pspfast.pictures.colouring import has_background, lay_over
 from pspfast.pictures.labels import MOST_LABEL_BYTES, decode_labels
 from pspfast.pictures.reader import PictureError
 from pspfast.runtimes.runtime import RuntimeFault
 from pspfast.stages.batching import Count, Infer, Prepare
-from pspfast.stages.counting import Outcome, Rules, check_total, digest, no_classes, save_mask, size_fault
-from pspfast.stages.dump_layouts import write_dumps
+from pspfast.stages.counting import (
+    Outcome,
+    Rules,
+    check_total,
+    classes_of_picture,
+    digest,
+    no_classes,
+    size_fault,
+    write_mask,
+)
+from pspfast.stages.dump_layouts import describe_dumps, write_dumps
 from pspfast.stages.letterboxing import Preparer, written_extents
 from pspfast.stages.showcase import Showcase, own_miou
-from pspfast.system.files import OutputError, write_sparse, write_whole
+from pspfast.system.files import OutputError, folder_for_output, write_sparse, write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +40,7 @@ if TYPE_CHECKING:
     from pspfast.formats.bins import PictureRecord
     from pspfast.pictures.geometry import Letterbox
     from pspfast.stages.model_input import ModelInput
+    from pspfast.stages.model_output import ModelOutput
     from pspfast.stages.whole_run.kept_outputs import KeptOutputs
 
 __all__ = ["PictureWorker"]
@@ -44,12 +55,14 @@ class PictureWorker:
         self,
         source: Source,
         model_input: ModelInput,
+        model_output: ModelOutput,
         rules: Rules,
         keep: KeptOutputs,
         showcase: Showcase,
         max_pixels: int,
     ) -> None:
         self._source, self._rules, self._keep, self._showcase = source, rules, keep, showcase
+        self._model_output = model_output
         self._rule, self._max_pixels = rules.subject.geometry, max_pixels
         self._prefix = source.prefix  # manifests name files from the folder of pictures on
         self._canvas = model_input.letterbox.canvas
@@ -68,6 +81,7 @@ class PictureWorker:
         start = time.perf_counter()
         if isinstance(task, Infer):
             outputs = task.runtime.infer(task.input)
+            self._model_output.check(outputs)
             return outputs, {"infer": time.perf_counter() - start}
         if isinstance(task, Count):
             try:
@@ -125,6 +139,14 @@ class PictureWorker:
     def _counted(self, task: Count) -> Outcome:
         item, box = task.item, task.record.geometry
         if self._keep.dumps is not None:
+            describe_dumps(
+                self._keep.dumps.recorder,
+                self._canvas,
+                self._keep.outputs,
+                self._keep.endings,
+                task.outputs,
+                "benchmark",
+            )
             files = write_dumps(self._keep.dumps.folder, item.name, self._keep.endings, task.outputs, "benchmark")
             self._keep.dumps.add([(self._keep.bin_slot(item.name), files)])
         try:
@@ -132,10 +154,11 @@ class PictureWorker:
         except ValueError as error:
             return Outcome(None, "", str(error))
         rows = range(top, top + height)
-        mask, kind = self._dumps.take(item.name, task.outputs[0], rows)
+        output = task.outputs[self._model_output.index]
+        mask, kind = self._dumps.take(item.name, output, rows)
         if self._source.labels is None:
-            if task.outputs[0].dtype.kind == "f" and no_classes(mask, self._rules.num_classes).any():
-                mask, kind = self._dumps.as_floats(Dump(item.name, None), rows, mask) or (mask, kind)
+            if output.dtype.kind == "f" and no_classes(mask, self._rules.num_classes).any():
+                mask, kind = self._dumps.settle(_dump_of(item.name, output), rows, mask, kind)
             self._save(item, mask, box)
             return Outcome(None, kind, "")
         path = self._source.labels.shown(item.labels)
@@ -146,8 +169,8 @@ class PictureWorker:
         pairs = self._count(mask, labels.pixels, box, self._rule)
         mark = digest(labels.data, mask, box, self._rule, pairs=pairs)
         if no_classes(pairs.preds, self._rules.num_classes).any():
-            if task.outputs[0].dtype.kind == "f":
-                mask, kind = self._dumps.as_floats(Dump(item.name, None), rows, mask) or (mask, kind)
+            if output.dtype.kind == "f":
+                mask, kind = self._dumps.settle(_dump_of(item.name, output), rows, mask, kind)
                 pairs = self._count(mask, labels.pixels, box, self._rule)
             elif (
                 mask.itemsize > 4
@@ -162,21 +185,29 @@ class PictureWorker:
         return Outcome(entry, kind, "")
 
     def _save(self, item: Item, mask: NDArray[Any], box: Letterbox) -> None:
-        if self._keep.masks is None:
+        """Write what is kept of a mask."""
+        keep, rules = self._keep, self._rules
+        if keep.masks is None and keep.overlays is None:
             return
-        path = os.path.join(self._keep.masks, f"{item.name}.png")
-        classes = save_mask(path, mask, box, self._rule, self._rules.num_classes, self._colours)
-        if self._keep.overlays is not None:
+        for kept in filter(None, (keep.masks, keep.overlays) * ("/" in item.name)):
+            folder_for_output(os.path.dirname(os.path.join(kept, item.name)))
+        classes = classes_of_picture(mask, box, self._rule, rules.num_classes)
+        if keep.masks is not None:
+            write_mask(os.path.join(keep.masks, f"{item.name}.png"), classes, rules.num_classes, self._colours)
+        if keep.overlays is not None:
             pixels = self._preparer.reader.decode(
                 self._source.pictures.shown(item.picture), *self._source.pictures.read(item.picture)
             ).pixels
-            self._write_overlay(os.path.join(self._keep.overlays, f"{item.name}.jpg"), pixels, classes)
+            self._write_overlay(os.path.join(keep.overlays, f"{item.name}.jpg"), pixels, classes)
 
     def _write_overlay(self, path: str, pixels: NDArray[np.uint8], classes: NDArray[Any]) -> None:
         import simplejpeg  # type: ignore[import-untyped]
 
-        painted = coloured(classes, self._colours)[..., ::-1]
-        mixed = pixels * np.float32(1 - _OVERLAY_SHARE) + painted * np.float32(_OVERLAY_SHARE)
-        shown = np.where((classes == 0)[..., None], pixels, (mixed + 0.5).astype(np.uint8))
-        coded = simplejpeg.encode_jpeg(np.ascontiguousarray(shown), quality=_OVERLAY_QUALITY, colorspace="BGR")
-        write_whole(path, coded)
+        but_background = has_background(self._rules.subject.classes)
+        shown = lay_over(pixels, classes, self._colours, share=_OVERLAY_SHARE, but_background=but_background)
+        write_whole(path, simplejpeg.encode_jpeg(shown, quality=_OVERLAY_QUALITY, colorspace="BGR"))
+
+
+def _dump_of(name: str, output: NDArray[Any]) -> Dump:
+    """A dump of an output, which says what it is."""
+    return Dump(name, None, tensor=Tensor(str(output.dtype), output.shape, "the model"))

@@ -47,7 +47,7 @@ def finish_examples(showcase: Showcase, source: Source, rules: Rules, max_pixels
         rows = matrix.rows_of(labels.astype(np.int64))
         return np.where(rows < rules.num_classes, rows, 65_535 if rules.has_wide_labels else 255)
 
-    return showcase.finish(picture_of, truth_of)
+    return showcase.finish(items, picture_of, truth_of)
 
 
 def run_record(
@@ -78,7 +78,12 @@ def run_record(
         "stages": finished.stages,
         "limited_by": finished.limited_by,
         "peak_memory": finished.peak_memory,
-        "model": {"path": model, "sha256": sha256, "metadata": None if metadata is None else asdict(metadata)},
+        "model": {
+            "path": model,
+            "sha256": sha256,
+            "metadata": None if metadata is None else asdict(metadata),
+            "assumed": model_input.assumed or None,
+        },
         "runtime": finished.runtime,
         "data": source.described(),
         "canvas": list(model_input.letterbox.canvas),

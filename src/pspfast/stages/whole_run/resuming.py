@@ -8,8 +8,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pspfast
+from pspfast.formats.run_folder import LEDGER
 from pspfast.stages.counting import Rules
-from pspfast.system.files import remove, remove_leftovers, write_whole
+from pspfast.stages.whole_run.own_outputs import (
+    EXAMPLES,
+    remove_dumps,
+    remove_leftovers_of_run,
+    remove_pictures,
+    remove_scores,
+)
+from pspfast.system.files import remove, write_whole
 from pspfast.system.locks import FolderBusyError, held
 
 if TYPE_CHECKING:
@@ -19,9 +27,8 @@ if TYPE_CHECKING:
     from pspfast.datasets.sources import Item, Source
     from pspfast.stages.model_input import ModelInput
 
-__all__ = ["LEDGER", "PUBLISHED", "RECORD", "RESULT", "ResumeState", "follows_from", "locked"]
+__all__ = ["ResumeState", "follows_from", "locked"]
 
-RESULT, LEDGER, PUBLISHED, RECORD = "result.json", "ledger.jsonl", "voc_seg_result.txt", "run.json"
 _STATE, _LOCK = ".run.plan", ".run.lock"
 
 
@@ -35,6 +42,7 @@ class ResumeState:
     def __init__(self, folder: Path, source: Source, follows_from: dict[str, Any]) -> None:
         self._folder, self._source, self._follows_from = folder, source, follows_from
         self._path = str(folder / _STATE)
+        self._before: frozenset[str] = frozenset()  # pictures of an earlier run of the same kind
 
     def state(self, item: Item) -> list[Any]:
         """Of a picture, as it stands in the file."""
@@ -72,19 +80,37 @@ class ResumeState:
                 f"{self._folder} has a run of another kind ({what}); choose another folder (--output), or start over "
                 "(--no-resume)"
             )
+        self._before = frozenset(pictures)
         return pictures
 
     def forget(self) -> None:
-        """Remove what an earlier run left to go by."""
-        for name in (_STATE, LEDGER, RESULT, PUBLISHED, RECORD):
-            remove(self._folder / name)
+        """Remove what an earlier run left, of whatever model: what it says of pictures, and the pictures it made.
 
-    def begin(self, *, stale: bool) -> None:
-        """Write it; what says more than is there (``stale``) is removed."""
+        Raises:
+            OutputError: something cannot be removed.
+        """
+        try:
+            with open(self._path, encoding="utf-8") as file:
+                earlier = list(map(str, json.load(file)["pictures"]))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            earlier = []  # no plan, or half of one: nothing was done by it
+        remove(self._path)
+        remove_scores(self._folder, with_ledger=True)
+        remove_pictures(self._folder, {*earlier, *(item.name for item in self._source.items)})
+        remove_dumps(self._folder)
+
+    def begin(self, kept: set[str]) -> None:
+        """Write it, and remove what says more than is there: all scores, and what was made of others than ``kept``.
+
+        Raises:
+            OutputError: it cannot be written, or something not removed.
+        """
         states = {item.name: self.state(item) for item in self._source.items}
         write_whole(self._path, json.dumps({"follows_from": self._follows_from, "pictures": states}).encode())
-        for name in (RESULT, PUBLISHED, RECORD) if stale else ():
-            remove(self._folder / name)
+        if not (self._before == states.keys() == set(kept)):
+            remove_scores(self._folder, with_ledger=False)
+            remove_pictures(self._folder, states.keys() - kept)
+            remove_pictures(self._folder, self._before - states.keys(), (EXAMPLES,))
 
 
 def _short(value: Any) -> str:
@@ -113,5 +139,5 @@ def follows_from(sha256: str, of_runtime: dict[str, Any], model_input: ModelInpu
 def locked(folder: Path) -> Iterator[None]:
     """The folder, for this run alone."""
     with held(str(folder / _LOCK), FolderBusyError(str(folder))):
-        remove_leftovers(folder)
+        remove_leftovers_of_run(folder)
         yield

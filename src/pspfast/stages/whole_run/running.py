@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 import pspfast
+from pspfast.formats.external_weights import sha256_of_model
 from pspfast.formats.ledger import LedgerWriter, Subject
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.runtimes.runtime import Runtime, RuntimeFault
@@ -21,19 +22,20 @@ from pspfast.stages.batching import Flow
 from pspfast.stages.counting import Outcome, Rules, Tally
 from pspfast.stages.device_runtimes import batch_of, open_on
 from pspfast.stages.model_input import InputOptions, check_classes, resolve_input
+from pspfast.stages.model_output import ModelMismatch, resolve_output
 from pspfast.stages.showcase import Showcase, own_miou
-from pspfast.stages.whole_run.kept_outputs import bin_manifest, open_outputs
+from pspfast.stages.whole_run.kept_outputs import bin_manifest, check_kept_folders, open_outputs
 from pspfast.stages.whole_run.monitor import RunMonitor, tell_picture
 from pspfast.stages.whole_run.options import RunOptions
+from pspfast.stages.whole_run.own_outputs import EXAMPLES, LEDGER, PAGE, PUBLISHED, RECORD, RESULT, claim_run_folder
 from pspfast.stages.whole_run.picture_worker import PictureWorker
 from pspfast.stages.whole_run.record import finish_examples, noted, run_record
-from pspfast.stages.whole_run.resuming import LEDGER, PUBLISHED, RECORD, RESULT, ResumeState, follows_from, locked
+from pspfast.stages.whole_run.resuming import ResumeState, follows_from, locked
 from pspfast.stages.whole_run.summary import Run
 from pspfast.system import threads
-from pspfast.system.digests import sha256_of
-from pspfast.system.files import OutputError, folder_for_output, write_whole
+from pspfast.system.files import OutputError, write_whole
 from pspfast.system.machine import peak_memory
-from pspfast.system.terminal import Progress
+from pspfast.system.terminal import Progress, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from pspfast.pictures.geometry import CropRule
     from pspfast.stages.batching import FinishedPicture
     from pspfast.stages.model_input import ModelInput
+    from pspfast.stages.model_output import ModelOutput
     from pspfast.stages.whole_run.kept_outputs import KeptOutputs
 
 __all__ = ["run", "run_with"]
@@ -69,8 +72,10 @@ def run(
     threads: int | None = None,
     batch: int | None = None,
     workers: int | None = None,
+    output_name: str | None = None,
     keep_bins: bool = False,
     keep_masks: bool = False,
+    keep_overlays: bool = False,
     report: Callable[[list[str], str], object] | Literal[False] = False,
     resume: bool = True,
     max_pixels: int = MAX_PIXELS,
@@ -88,8 +93,11 @@ def run(
         runtime, devices, provider, provider_options, allow_cpu, threads, batch: see
             :func:`pspfast.stages.inference.infer`.
         workers: threads that read, letterbox and count while the model runs; the CPUs this process may use if left out.
+        output_name: which of the model's outputs has the labels; the only one that can be it if left out.
         keep_bins: also write what ``pspfast preprocess`` and ``pspfast infer`` would, into ``bins`` and ``dumps``.
-        keep_masks: also write what ``pspfast postprocess --save-masks`` would, into ``masks``.
+        keep_masks: also write what ``pspfast postprocess --save-masks`` would, into ``masks``; always without
+            labels.
+        keep_overlays: also write the pictures with their masks laid over them, into ``overlays``; likewise.
         report: writes the page of a list of run folders to a path, as :func:`pspfast.report.page.write_report` does; no
             page if left out.
         resume: go on with what an earlier run left in ``output``.
@@ -100,7 +108,8 @@ def run(
     Raises:
         OSError: something cannot be read, or the output folder not be made.
         TypeError: ``report`` is True, as it was until 0.1.
-        ValueError: options, model, pictures or an earlier run in the folder that do not go together.
+        ValueError: options, model, pictures or an earlier run in the folder that do not go together; or something in
+            the folder that no run wrote and this one would replace.
         RuntimeFault: a device or model that cannot be used. While pictures are run, it is ``stopped`` that says so.
         MissingExtra: the runtime is not installed.
         FolderBusyError: another run is writing there.
@@ -118,8 +127,10 @@ def run(
         threads=threads,
         batch=batch,
         workers=workers,
+        output_name=output_name,
         keep_bins=keep_bins,
         keep_masks=keep_masks,
+        keep_overlays=keep_overlays,
         report=report,
         resume=resume,
         max_pixels=max_pixels,
@@ -144,10 +155,12 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
     with ExitStack() as opened:
         setup = _set_up(opened, os.fspath(model), source, options)
         source, rules = setup.source, setup.rules
-        folder = folder_for_output(output)
+        folder = claim_run_folder(output, has_page=bool(options.report))
+        check_kept_folders(folder, source, options, len(setup.runtimes[0].outputs))
         opened.enter_context(locked(folder))
-        writer, keep, kept = _take_up(opened, folder, setup, options)
-        showcase = Showcase(str(folder / "examples"), rules.num_classes, source.data_set.mask_palette())
+        outputs = opened.enter_context(ExitStack())
+        state, writer, keep, kept = _take_up(outputs, folder, setup, options)
+        showcase = Showcase(str(folder / EXAMPLES), rules.num_classes, source.data_set.mask_palette())
         total = len(source.items) + len(source.missing)
         progress = opened.enter_context(Progress("pictures", total, already=len(kept), quiet=options.quiet))
         tally = _begun_tally(source, rules, writer, progress, kept, showcase)
@@ -164,7 +177,9 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
         stopped = ""
 
         def make_worker() -> PictureWorker:
-            return PictureWorker(source, setup.model_input, rules, keep, showcase, options.max_pixels)
+            return PictureWorker(
+                source, setup.model_input, setup.model_output, rules, keep, showcase, options.max_pixels
+            )
 
         try:
             if left:
@@ -172,6 +187,11 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
                 for one in _finished_pictures(make_worker, flow, count):
                     tell_picture(one, tally, progress, records if options.keep_bins else None)
                     monitor.look()
+        except ModelMismatch:  # what its file declares is not what it gives: of every picture
+            if not kept:
+                outputs.close()
+                state.forget()  # so that other options may be tried in the same folder
+            raise
         except (OutputError, RuntimeFault) as error:
             stopped = str(error)
         except MemoryError as error:
@@ -207,7 +227,7 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
         limited_by=monitor.limited_by(seconds),
         peak_memory=peak_memory(),
         runtime=setup.engine,
-        report=str(folder / "report" / "index.html") if options.report and result is not None else "",
+        report="",
         stopped=stopped,
         unwritten=(),
     )
@@ -217,9 +237,11 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
                 finished, options, started_at, setup.path, setup.sha256, setup.model_input, source, shown
             )
             write_whole(str(folder / RECORD), (json.dumps(record, indent=1) + "\n").encode())
-        if options.report and finished.report:
+        if options.report and result is not None:
+            page = str(folder / PAGE)
             with noted(unwritten):
-                options.report([str(folder)], finished.report)
+                options.report([str(folder)], page)
+                finished = replace(finished, report=page)
     return replace(finished, unwritten=tuple(unwritten))
 
 
@@ -232,13 +254,14 @@ class _Setup(NamedTuple):
     engine: dict[str, Any]
     batch: int
     model_input: ModelInput
+    model_output: ModelOutput
     source: Source
     rules: Rules
 
 
 def _set_up(opened: ExitStack, path: str, source: Source, options: RunOptions) -> _Setup:
     """Open the model on every device, and see that it, the pictures and the options go together."""
-    sha256 = sha256_of(path)
+    sha256 = sha256_of_model(path)
     runtimes = open_on(
         opened,
         path,
@@ -265,15 +288,23 @@ def _set_up(opened: ExitStack, path: str, source: Source, options: RunOptions) -
     rules.matrix()  # refuses rules that contradict each other
     if options.keep_bins and (model_input.of_bins is None or model_input.parameters.get("channels") != "RGB"):
         raise ValueError(f"{path} takes pictures that preprocess makes no bins of (--keep-bins)")
-    return _Setup(path, sha256, runtimes, runtimes[0].describe(), batch, model_input, source, rules)
+    shape = model_input.letterbox.shape
+    model_output = resolve_output(
+        runtimes[0], path, model_input.letterbox.canvas, rules.num_classes, shape, options.output_name
+    )
+    if model_input.is_to_be_told(quiet=options.quiet):
+        tell(model_input.assumed)
+    return _Setup(path, sha256, runtimes, runtimes[0].describe(), batch, model_input, model_output, source, rules)
 
 
 def _take_up(
     opened: ExitStack, folder: Path, setup: _Setup, options: RunOptions
-) -> tuple[LedgerWriter | None, KeptOutputs, set[str]]:
+) -> tuple[ResumeState, LedgerWriter | None, KeptOutputs, set[str]]:
     """Open the outputs, and find the pictures of an earlier run of the same kind that need not be done again."""
     source, model_input = setup.source, setup.model_input
     of_runtime = {key: setup.engine.get(key) for key in ("runtime", "version", "provider")}
+    if len(setup.runtimes[0].outputs) > 1:
+        of_runtime["output"] = setup.model_output.name
     resume_state = ResumeState(folder, source, follows_from(setup.sha256, of_runtime, model_input, setup.rules))
     earlier = resume_state.earlier() if options.resume else {}
     if not options.resume:
@@ -294,10 +325,10 @@ def _take_up(
     }
     if writer is not None:
         writer.retain(kept)
-    resume_state.begin(stale=len(kept) < len(source.items))
+    resume_state.begin(kept)
     if keep.bins is not None:
         keep.bins.begin([keep.bins.finished[f"{one.name}.bin"] for one in source.items if one.name in kept])
-    return writer, keep, kept
+    return resume_state, writer, keep, kept
 
 
 def _begun_tally(

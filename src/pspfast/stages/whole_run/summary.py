@@ -29,7 +29,7 @@ class Run:
         limited_by: the stage that the others waited for.
         peak_memory: of the process, bytes.
         runtime: see :meth:`pspfast.runtimes.runtime.Runtime.describe`.
-        report: path of the page, empty if there is none.
+        report: path of the page, empty if none was written.
         stopped: why the run ended before every picture was tried; empty if it did not.
         unwritten: outputs that could not be written.
     """

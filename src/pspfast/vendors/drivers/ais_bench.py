@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pspfast.runtimes.ais_bench import HOW_TO_INSTALL_AIS_BENCH, OTHER_AIS_BENCH
 from pspfast.system.processes import ToolFailed, ToolMissing, must_succeed, run
 from pspfast.vendors.drivers.results import DEVICE_HINT, Driven, file_mark, must_be_there
 
@@ -107,10 +108,13 @@ def run_ais_bench(
         python=python,
     )  # fmt: skip
     ran = run(argv, timeout=timeout, env=env, on_line=on_line)
-    if ran.status != 0 and (missing := re.search(r"No module named '?(ais_bench|aclruntime)\b", ran.output)):
+    if ran.status != 0 and "No module named ais_bench.__main__" in ran.output:
         raise ToolMissing(
-            f"{python} has no module {missing[1]}; install the wheels aclruntime and ais_bench of your CANN for it"
+            f"{python} has another package of the name ais_bench, probably {OTHER_AIS_BENCH}; "
+            f"{HOW_TO_INSTALL_AIS_BENCH}"
         )
+    if ran.status != 0 and (missing := re.search(r"No module named '?(ais_bench|aclruntime)\b", ran.output)):
+        raise ToolMissing(f"{python} has no module {missing[1]}; {HOW_TO_INSTALL_AIS_BENCH}")
     if "acl open device" in ran.output and "failed" in ran.output:
         raise ToolFailed(
             f"ais_bench: the device cannot be opened; {DEVICE_HINT}. Its last lines:\n{ran.last_lines()}", ran

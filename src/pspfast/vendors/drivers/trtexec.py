@@ -29,18 +29,26 @@ def trtexec_shapes(model: str, batch: int | None) -> dict[str, tuple[int, ...]]:
         MissingExtra: onnx is not installed.
     """
     from pspfast.graphs import model_files
+    from pspfast.graphs.picture_inputs import has_batch, text_of_shape
 
     shapes = {}
-    for value in model_files.inputs(model_files.load(model)):
-        shape = model_files.shape_of(value)
+    declared = {
+        value.name: model_files.shape_of(value) for value in model_files.inputs(model_files.load(model, weights=False))
+    }
+    batched = has_batch(declared)
+    if not batched and batch not in (None, 1):
+        raise ValueError(f"{model} takes one picture at a time; trtexec would run that, not {batch} pictures")
+    for name, shape in declared.items():
         if not shape:
-            raise ValueError(f"input {value.name} of {model} has no declared shape")
+            raise ValueError(f"input {name} of {model} has no declared shape")
         first, *rest = shape
         sizes = [size for size in rest if isinstance(size, int)]
-        if len(sizes) < len(rest):
+        if len(sizes) < len(rest) or (name not in batched and not isinstance(first, int)):
             raise ValueError(
-                f"input {value.name} of {model} leaves sizes open, {shape}; fix them with pspfast simplify"
+                f"input {name} of {model} leaves sizes open, {text_of_shape(shape)}; fix them with pspfast simplify"
             )
+        if name not in batched:
+            continue
         if isinstance(first, int):
             if batch not in (None, first):
                 raise ValueError(
@@ -50,7 +58,7 @@ def trtexec_shapes(model: str, batch: int | None) -> dict[str, tuple[int, ...]]:
         elif batch is None:
             raise ValueError(f"{model} is for any batch; say which")
         else:
-            shapes[value.name] = (batch, *sizes)
+            shapes[name] = (batch, *sizes)
     return shapes
 
 

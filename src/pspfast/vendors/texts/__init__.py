@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
 
 from pspfast.formats.measurements import Measurement, Reading, measurements_from_json
-from pspfast.vendors.texts import ais_bench, benchmark_tool, documents, trtexec
+from pspfast.vendors.texts import ais_bench, benchmark_tool, documents, trtexec, trtexec_times
 from pspfast.vendors.texts.shared import Context
 
 if TYPE_CHECKING:
@@ -34,13 +35,17 @@ _NOT_TEXT = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def read_measurements(path: str | os.PathLike[str]) -> list[Measurement]:
-    """Records of a file.
+    """Records of a file, all of them.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: not of a tool we know, cut short, or contradictory; the text names the file.
+        ValueError: not of a tool we know, cut short, or contradictory, a document's blocks among it; the text names the
+            file.
     """
-    return list(read(path).measurements)
+    reading = read(path)
+    if reading.left_out:
+        raise ValueError(reading.left_out[0])
+    return list(reading.measurements)
 
 
 def read(path: str | os.PathLike[str]) -> Reading:
@@ -48,16 +53,24 @@ def read(path: str | os.PathLike[str]) -> Reading:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: not of a tool we know, cut short, or contradictory; the text names the file.
+        ValueError: not of a tool we know, cut short, or contradictory; the text names the file. Of a document no block
+            is any good; else what is no good is in ``left_out``.
     """
     with open(path, "rb") as file:
         data = file.read(_MOST_BYTES + 1)
     path = os.fspath(path)
     if len(data) > _MOST_BYTES:
         raise ValueError(f"{path} is larger than {_MOST_BYTES >> 20} MB; {_EXPECTED}")
-    if b"\0" in data:
+    return parse(_decoded(data, path), path)
+
+
+def _decoded(data: bytes, path: str) -> str:
+    """UTF-8, or the UTF-16 that PowerShell's ``>`` writes."""
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    text = data.decode(encoding, errors="replace")
+    if "\0" in text:
         raise ValueError(f"{path} is not text; {_EXPECTED}")
-    return parse(data.decode("utf-8-sig", errors="replace"), path)
+    return text
 
 
 def parse(text: str, source: str, *, command: str = "") -> Reading:
@@ -116,25 +129,33 @@ def _of_json(values: Any, context: Context) -> list[Measurement]:
         return measurements_from_json(values, context.source)
     if ais_bench.is_summary(values):
         return ais_bench.parse_summary(values, context)
-    if trtexec.is_times(values):
-        return trtexec.parse_times(values, context)
+    if trtexec_times.is_times(values):
+        return trtexec_times.parse_times(values, context)
     raise ValueError(f"{context.where}: JSON of no tool that is known here; {_EXPECTED}")
 
 
 def _of_document(text: str, source: str) -> Reading:
     near = documents.Surroundings(text, source)
     found: list[Measurement] = []
+    left_out: list[str] = []
     for block in documents.blocks_of(text):
-        if '"NPU_compute_time"' in block.text and block.text.lstrip().startswith("{"):
-            near_it = near.of(block, gpu=False, is_dataset=False)
-            found += _of_json(_json(block.text, near_it.where), near_it)
-            continue
-        for is_of_tool, of_tool in _TOOLS:
-            if is_of_tool(block.text):
-                is_dataset = is_of_tool is benchmark_tool.is_dataset
-                context = near.of(block, gpu=is_of_tool is trtexec.is_log, is_dataset=is_dataset)
-                found += of_tool(block.text, context)
-                break
+        try:
+            found += _of_block(block, near)
+        except (ValueError, OverflowError) as error:
+            where = f"{source}:{block.line}"
+            left_out.append(str(error) if where in str(error) else f"{where}: {error}")
     if not found:
-        raise ValueError(f"{source}: none of its blocks is a tool's output; {_EXPECTED}")
-    return Reading(tuple(found), tuple(documents.statements_of(text, source)))
+        raise ValueError(left_out[0] if left_out else f"{source}: none of its blocks is a tool's output; {_EXPECTED}")
+    return Reading(tuple(found), tuple(documents.statements_of(text, source)), tuple(left_out))
+
+
+def _of_block(block: documents.Block, near: documents.Surroundings) -> list[Measurement]:
+    """Records of a document's block; none if it is no tool's."""
+    if '"NPU_compute_time"' in block.text and block.text.lstrip().startswith("{"):
+        context = near.of(block, gpu=False, is_dataset=False)
+        return _of_json(_json(block.text, context.where), context)
+    for is_of_tool, of_tool in _TOOLS:
+        if is_of_tool(block.text):
+            is_dataset = is_of_tool is benchmark_tool.is_dataset
+            return of_tool(block.text, near.of(block, gpu=is_of_tool is trtexec.is_log, is_dataset=is_dataset))
+    return []

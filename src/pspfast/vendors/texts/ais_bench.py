@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pspfast.formats.measurements import ASSUMED_BATCH, LATENCIES, Measurement
-from pspfast.vendors.texts.shared import NUMBER, Context, agree, number, option
+from pspfast.vendors.texts.shared import NUMBER, Context, agree, merged_length, number, option
 
 __all__ = ["is_ais_bench", "is_summary", "parse_log", "parse_summary"]
 
@@ -15,12 +15,14 @@ _HEAD = re.compile(r"-+Performance Summary-+")
 _TIMES = re.compile(r"(NPU_compute_time|H2D_latency|D2H_latency)\s*\(ms\)\s*:\s*(.+)")
 _VALUE = re.compile(rf"(min|max|mean|median|percentile\((\d+)%\)|count)\s*=\s*({NUMBER})(?=\s*(?:,|$))")
 _THROUGHPUT = re.compile(
-    rf"^[^\n]{{0,60}}?throughput (?P<how>\(?1000\s*\*\s*batchsize[^:\n]{{0,200}}):\s*(?P<value>{NUMBER})\s*$", re.M
+    rf"^[^\n]{{0,120}}?[Tt]hroughput (?P<how>\(?1000\s*\*\s*batchsize[^:\n]{{0,200}}):\s*(?P<value>{NUMBER})\s*$", re.M
 )
 _BATCH = re.compile(rf"batchsize(?:\.mean)?\(({NUMBER})\)")
+_MEAN = re.compile(rf"NPU_compute_time\.mean\(({NUMBER})\)")
 _DEVICE = re.compile(rf"i:(\d+)\s+device_(\d+)\s+throughput:\s*({NUMBER})")
 _SUM = re.compile(rf"summary throughput:\s*({NUMBER})")
 _TOLERANCE = 0.02
+_SEVERAL_THREADS = "several threads: NPU_compute_time.mean is of all of them together, no latency"
 
 
 def is_ais_bench(text: str) -> bool:
@@ -70,15 +72,31 @@ def _of_part(text: str, context: Context) -> list[Measurement]:
         times[name] = {}
         for key, percent, value in _VALUE.findall(values):
             times[name][f"p{percent}" if percent else key] = number(value)
-    compute = times.get("NPU_compute_time", {})
     throughput = list(_THROUGHPUT.finditer(text))
-    if "mean" not in compute or not throughput:
-        expected = "NPU_compute_time (ms) with a mean" if "mean" not in compute else "a line 'throughput ...: T'"
-        raise ValueError(f"{context.where} is cut short: expected {expected} in ais_bench's summary")
+    if not throughput:
+        raise ValueError(f"{context.where} is cut short: expected a line 'throughput ...: T' in ais_bench's summary")
     last = throughput[-1]
+    # The line of the throughput alone says nothing of threads.
+    is_of_threads = times.get("NPU_compute_time", {}).keys() == {"mean"}
+    compute = times.setdefault("NPU_compute_time", {})
+    in_line = _MEAN.search(last["how"])
+    if in_line and not agree(number(in_line[1]), compute.setdefault("mean", number(in_line[1])), _TOLERANCE):
+        raise ValueError(
+            f"{context.where} contradicts itself: NPU_compute_time has a mean of {compute['mean']:g} ms, the line of "
+            f"the throughput one of {in_line[1]} ms"
+        )
+    if "mean" not in compute and not context.is_excerpt:
+        raise ValueError(
+            f"{context.where} is cut short: expected NPU_compute_time (ms) with a mean in ais_bench's summary"
+        )
     printed = _BATCH.search(last["how"])
     return _records(
-        context, times, number(last["value"]), number(printed[1]) if printed else None, option_batch(context.command)
+        context,
+        times,
+        number(last["value"]),
+        number(printed[1]) if printed else None,
+        option_batch(context.command),
+        overlapping=_SEVERAL_THREADS if is_of_threads else "",
     )
 
 
@@ -96,29 +114,52 @@ def parse_summary(values: dict[str, Any], context: Context) -> list[Measurement]
         }
         throughput = None if values.get("throughput") is None else float(values["throughput"])
         arguments = values.get("args") or []
-        listed = [
-            float(one[1]) - float(one[0]) if isinstance(one, list) else float(one)
-            for one in values.get("npu_compute_time_list") or []
-        ]
+        listed = _intervals(values.get("npu_compute_time_list") or [])
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise ValueError(f"{context.where} is not a summary of ais_bench: {error}") from error
     compute = times.get("NPU_compute_time", {})
     if "mean" not in compute:
         raise ValueError(f"{context.where} is cut short: NPU_compute_time has no mean")
-    if listed:
-        mean = sum(listed) / len(listed)
-        if not agree(mean, compute["mean"], _TOLERANCE):
+    # With several threads ais_bench leaves out all but mean and count.
+    overlapping = "min" not in compute and "count" in compute
+    slow = ""
+    if lengths := [end - begin for begin, end in listed]:
+        # ais_bench's mean: the time in which at least one thread computes, shared by their inferences.
+        busy = merged_length(listed)
+        overlapping |= busy < (1 - _TOLERANCE) * sum(lengths)
+        if not agree(busy / len(listed), compute["mean"], _TOLERANCE):
             raise ValueError(
                 f"{context.where} contradicts itself: NPU_compute_time.mean is {compute['mean']:g} ms, that of its "
-                f"npu_compute_time_list {mean:g} ms"
+                f"npu_compute_time_list {busy / len(listed):g} ms"
             )
-        compute.setdefault("count", len(listed))
+        if compute.setdefault("count", len(listed)) != len(listed):
+            raise ValueError(
+                f"{context.where} contradicts itself: NPU_compute_time.count is {compute['count']:g}, its "
+                f"npu_compute_time_list has {len(listed)}"
+            )
+        slow = f"; an inference takes {sum(lengths) / len(listed):g} ms"
     words = " ".join(map(str, arguments)) if isinstance(arguments, list) else str(arguments)
-    # With several threads the times overlap, and ais_bench leaves out all but mean and count.
-    overlapping = "min" not in compute and "count" in compute
     return _records(
-        context, times, throughput, None, option_batch(words), words if arguments else "", overlapping=overlapping
+        context,
+        times,
+        throughput,
+        None,
+        option_batch(words),
+        words if arguments else "",
+        overlapping=_SEVERAL_THREADS + slow if overlapping else "",
     )
+
+
+def _intervals(listed: list[Any]) -> list[tuple[float, float]]:
+    """Begin and end of each inference; the first versions wrote how long each took, one after the other."""
+    found: list[tuple[float, float]] = []
+    for one in listed:
+        if isinstance(one, list):
+            found.append((float(one[0]), float(one[1])))
+        else:
+            begin = found[-1][1] if found else 0.0
+            found.append((begin, begin + float(one)))
+    return found
 
 
 def option_batch(command: str) -> int | None:
@@ -135,24 +176,25 @@ def _records(
     declared: int | None,
     command: str = "",
     *,
-    overlapping: bool = False,
+    overlapping: str = "",
 ) -> list[Measurement]:
+    """Records of one summary: times by name, and what is said of several threads if they ran."""
     compute = times["NPU_compute_time"]
-    mean = compute["mean"]
-    if mean <= 0 or (throughput is not None and throughput <= 0):
+    mean = compute.get("mean")
+    if (mean is not None and mean <= 0) or (throughput is not None and throughput <= 0):
         raise ValueError(
-            f"{context.where}: NPU_compute_time.mean {mean:g} ms and throughput {throughput} must be above 0"
+            f"{context.where}: NPU_compute_time.mean {mean} ms and throughput {throughput} must be above 0"
         )
+    words = command or context.command
     notes: tuple[str, ...] = ()
     declared = declared or context.batch
     batch: int | None
-    if throughput is None:
+    if mean is None:  # the line of the throughput alone, as it was first written
+        batch = declared
+    elif throughput is None:
         batch = declared or 1
         throughput = 1000 * batch / mean
         notes = () if declared else (ASSUMED_BATCH,)
-    elif overlapping:
-        batch = declared
-        notes = ("several threads: the throughput is not 1000 x batch / mean",)
     else:
         by_figures = throughput * mean / 1000
         if printed_batch is not None and not agree(by_figures, printed_batch, _TOLERANCE):
@@ -163,13 +205,14 @@ def _records(
         by_figures = by_figures if printed_batch is None else printed_batch
         batch = round(by_figures)
         if batch < 1 or not agree(by_figures, batch, _TOLERANCE):
-            if printed_batch is None:
+            if printed_batch is None and "dym" not in words.lower():
                 raise ValueError(
                     f"{context.where} contradicts itself: a throughput of {throughput:g} and a mean of {mean:g} ms "
                     f"make a batch of {by_figures:g}"
                 )
-            batch, notes = None, (f"batch {printed_batch:g} on average: its size changed during the run",)
-    words = command or context.command
+            batch, notes = None, (f"batch {by_figures:g} on average: its size changed during the run",)
+    if overlapping:
+        notes, compute = (*notes, overlapping), {"mean": compute["mean"], "count": compute.get("count", 0.0)}
     pure = None if not words else option(words, "input", "i") is None
     count = compute.get("count")
     others: dict[str, Any] = {
@@ -180,9 +223,10 @@ def _records(
         "on_random_data": pure,
         "notes": notes,
     }
+    assert throughput is not None  # it is, or the mean is
     found = [_record(context, "npu compute", throughput, latency_ms=_latencies(compute), **others)]
     copies = [times[name]["mean"] for name in ("H2D_latency", "D2H_latency") if "mean" in times.get(name, {})]
-    if len(copies) == 2 and batch and not overlapping:
+    if mean is not None and len(copies) == 2 and batch and not overlapping:
         whole = mean + sum(copies)
         found.append(_record(context, "host latency", 1000 * batch / whole, latency_ms={"mean": whole}, **others))
     return found

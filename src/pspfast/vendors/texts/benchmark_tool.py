@@ -12,7 +12,7 @@ from pspfast.vendors.texts.shared import NUMBER, Context, agree, number, option
 __all__ = ["is_dataset", "is_msame", "is_pure", "name_says", "parse_dataset", "parse_msame", "parse_pure"]
 
 _STAGE = re.compile(
-    r"^[^\w\n]{0,12}\[(e2e|data read|preprocess|infer|inference|post|postprocess)\](.*throughputRate.*)$", re.M
+    r"^[^\n]{0,120}?\[(e2e|data read|preprocess|infer|inference|post|postprocess)\](.*throughputRate.*)$", re.M
 )
 _KINDS = {"e2e": "end to end", "inference": "infer", "postprocess": "post"}
 _LINES = ("end to end", "data read", "preprocess", "infer", "post")
@@ -22,9 +22,9 @@ _PURE_NAME = re.compile(r"PureInfer_perf_of_(\S+?)_in_device_(\d+)")
 _ROUND = re.compile(r"Dataset number:\s*(\d+)\s+finished")
 _MSAME = re.compile(rf"Inference average time( without first time)?\s*:\s*({NUMBER})\s*ms")
 # Throughput x latency is 1000 but for rounding and what passes between two clocks.
-_STAGE_TOLERANCE = 0.05
-# Of the inference stage they are of different clocks: one counts the waiting for the stage before.
-_INFER_TOLERANCE = 0.5
+_TOLERANCE = 0.05
+# Of -round both are means, of rates and of times: their product is above 1000 where the rounds differ.
+_MOST_OF_ROUNDS = 1500
 
 
 def is_dataset(text: str) -> bool:
@@ -104,11 +104,12 @@ def _of_line(
         note = f"the whole run took {latency / 1000:g} s"
         return _record(context, kind, rate, batch, index, pictures=max(1, round(rate * latency / 1000)), notes=(note,))
     if latency is not None:
-        tolerance = _INFER_TOLERANCE if kind == "infer" else _STAGE_TOLERANCE
-        if latency <= 0 or not agree(rate * latency, 1000, tolerance):
+        # The inference stage's rate counts its waiting for the stage before, its latency does not: 70 in real files.
+        is_below = kind == "infer" and 0 < rate * latency < 1000
+        if latency <= 0 or not (is_below or agree(rate * latency, 1000, _TOLERANCE)):
             raise ValueError(
                 f"{context.where} contradicts itself: [{kind}] has a throughputRate of {rate:g} and a moduleLatency of "
-                f"{latency:g} ms, whose product should be about 1000"
+                f"{latency:g} ms, whose product should be about 1000" + ", or less" * (kind == "infer")
             )
     notes: tuple[str, ...] = ()
     latency_of = "picture"
@@ -180,7 +181,7 @@ def parse_pure(text: str, context: Context) -> list[Measurement]:
         raise ValueError(f"{context.where} has {len(found)} summaries of pure inference; give the text of one run")
     rate, latency = map(number, found[0])
     # The tool's latency is that of a picture, whatever the batch.
-    if rate <= 0 or not agree(rate * latency, 1000, _STAGE_TOLERANCE):
+    if not (1 - _TOLERANCE) * 1000 <= rate * latency <= _MOST_OF_ROUNDS:
         raise ValueError(
             f"{context.where} contradicts itself: ave_throughputRate {rate:g} and ave_latency {latency:g} ms, whose "
             "product should be about 1000"

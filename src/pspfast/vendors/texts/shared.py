@@ -6,8 +6,12 @@ import math
 import re
 import shlex
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["NUMBER", "Context", "agree", "declared_shape_batch", "number", "option", "options_of"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["NUMBER", "Context", "agree", "declared_shape_batch", "merged_length", "number", "option", "options_of"]
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 """As printf writes them, 1.29e+08 among them; not nan and inf."""
@@ -57,6 +61,20 @@ def number(text: str) -> float:
 def agree(one: float, other: float, tolerance: float) -> bool:
     """Whether two figures are the same but for a share of the larger."""
     return abs(one - other) <= tolerance * max(abs(one), abs(other))
+
+
+def merged_length(intervals: Iterable[tuple[float, float]]) -> float:
+    """How long at least one of the intervals lasts; where several do, it counts once.
+
+    Example:
+        >>> merged_length([(21.0, 41.0), (0.0, 20.0), (1.0, 21.0)])
+        41.0
+    """
+    length, until = 0.0, -math.inf
+    for begin, end in sorted(intervals):
+        length += max(0.0, end - max(begin, until))
+        until = max(until, end)
+    return length
 
 
 def options_of(command: str) -> dict[str, str]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["published"]
+__all__ = ["lazy_exports"]
 
 
-def published(
+def lazy_exports(
     package: str, homes: Mapping[str, tuple[str, ...]]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """``__getattr__``, ``__dir__`` and ``__all__`` (PEP 562) of a package whose names are defined in its modules.
@@ -22,7 +22,7 @@ def published(
         homes: module of the package -> the names that are taken from it.
 
     Example:
-        >>> get, _, names = published("pspfast.system", {"libraries": ("MissingExtra",)})
+        >>> get, _, names = lazy_exports("pspfast.system", {"libraries": ("MissingExtra",)})
         >>> names, get("MissingExtra").__module__
         (['MissingExtra'], 'pspfast.system.libraries')
     """
