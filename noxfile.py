@@ -102,6 +102,18 @@ def runtimes(session: nox.Session) -> None:
 
 
 @nox.session
+def zoo(session: nox.Session) -> None:
+    """One network of each of mmsegmentation's architectures, exported and compared (25 minutes).
+
+    ``nox -s zoo -- --table docs/export.md`` writes the table there; names of architectures try these alone. Stopped,
+    it goes on where it was.
+    """
+    install(session, TORCH)
+    install(session, ".[run,export,mmseg]", *MMSEG)
+    python(session, "-m", "tools.zoo", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documents, warnings are errors."""
     install(session, ".[docs,run]")
