@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,6 +209,16 @@ class TestPictures:
             for folder, end in (("masks", "png"), ("overlays", "jpg")):
                 found = (tmp_path / "out" / folder / f"{place}.{end}").read_bytes()
                 assert found == (tmp_path / "plain" / folder / f"2007_00000{number}.{end}").read_bytes()
+
+    def test_labels_in_folders_of_the_same_names(self, voc: Path, onnx: Path, tmp_path: Path) -> None:
+        plain = self.run(onnx, voc / "JPEGImages", tmp_path / "plain", "--labels", str(voc / "SegmentationClass"))
+        for folder, end in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
+            (voc / folder / "day").mkdir()
+            (voc / folder / f"2007_000001.{end}").rename(voc / folder / f"day/2007_000001.{end}")
+        done = self.run(onnx, voc / "JPEGImages", tmp_path / "out", "--labels", str(voc / "SegmentationClass"))
+        assert done.exit_code == plain.exit_code == 0, done.output
+        first, second = (json.loads((tmp_path / one / "result.json").read_text()) for one in ("plain", "out"))
+        assert first["classes"] == second["classes"]
 
     def test_bins_have_no_folders_in_folders(self, voc: Path, onnx: Path, tmp_path: Path) -> None:
         (voc / "JPEGImages/a").mkdir()

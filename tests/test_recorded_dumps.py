@@ -18,6 +18,7 @@ from pspfast.formats.dump_record import RECORD, DumpRecord, DumpRecorder, Record
 from pspfast.runtimes.runtime import Runtime, TensorSpec
 from pspfast.stages.inference import InferSummary, infer
 from pspfast.stages.postprocessing import Evaluation, postprocess
+from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -280,3 +281,27 @@ def test_a_model_without_masks_is_refused_before_it_is_run(shape: tuple[int, ...
     with pytest.raises(ValueError, match=rf"m\.onnx: output y0 is {dtype} .* for a picture; expected labels \(6, 10\)"):
         inferred(tmp_path, (6, 10), [[np.zeros(shape, dtype)]] * 3)
     assert not (tmp_path / "dumps").exists()
+
+
+def test_what_a_killed_run_wrote_goes_when_another_model_comes(tmp_path: Path) -> None:
+    """A dump without a line in the journal, of a picture that the next run has not."""
+    ones, twos = ([np.full((4, 6), value, np.int32)] for value in (1, 2))
+    inferred(tmp_path, (4, 6), [ones] * 3)
+    folder = tmp_path / "dumps"
+    journal = folder / ".inference.journal"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(line for line in lines if '"name"' not in line))  # killed before it noted any
+    (tmp_path / "bins/a.bin").unlink()
+    (tmp_path / "m.onnx").write_bytes(b"another model")
+    other: Callable[[int], Runtime] = lambda _: Given((4, 6), [twos] * 2)  # noqa: E731
+    infer(tmp_path / "m.onnx", tmp_path / "bins", tmp_path, runtime=other, workers=1, folder_name="dumps")
+    assert sorted(path.name for path in folder.glob("*.bin")) == ["b_1.bin", "c_1.bin"]
+    assert (folder / "b_1.bin").read_bytes() == twos[0].tobytes()
+
+
+@pytest.mark.parametrize("state", ["dumps/dumps.json", "bins/manifest.json"])
+def test_no_output_replaces_what_later_commands_go_by(tmp_path: Path, state: str) -> None:
+    inferred(tmp_path, (4, 6), [[np.zeros((4, 6), np.int32)]] * 3)
+    (tmp_path / "bins/manifest.json").write_text('{"format": "pspfast bins", "format_version": 1}')
+    with pytest.raises(ValueError, match="tells later commands what is in its folder"):
+        check_outputs([str(tmp_path / state)], [])

@@ -161,3 +161,34 @@ def test_the_verdict_follows_the_clock(tmp_path: Path) -> None:
         done = CliRunner().invoke(main, [str(npu), str(gpu), "--no-data-path"])
         assert (done.exit_code, f"Verdict: {verdict}," in done.output) == (status, True), done.output
         assert ("- several streams: " in done.output) is (streams > 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("endComputeMs", None), ("endD2hMs", None), ("startH2dMs", None), ("endComputeMs", -1000.0), ("endD2hMs", -1.0)],
+)
+def test_times_of_which_one_lacks_or_lies(key: str, value: float | None) -> None:
+    """One bad stamp must not make one stream of several."""
+    values = json.loads(times(0.0, 0.5, 51.0, 51.5))
+    if value is None:
+        del values[2][key]
+    else:
+        values[2][key] = value
+    with pytest.raises(ValueError, match=rf"log.*(expected {key} as a number|contradicts itself: a batch from)"):
+        parse(json.dumps(values), "log")
+
+
+@pytest.mark.parametrize("value", [-50.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("key", ["computeMs", "latencyMs"])
+def test_times_that_are_no_times(key: str, value: float) -> None:
+    values = json.loads(times(0.0, 60.0, 120.0))
+    values[1][key] = value
+    with pytest.raises(ValueError, match=f"{key} must be a number of milliseconds"):
+        parse(json.dumps(values), "log")
+
+
+@pytest.mark.parametrize("written", ["inf qps", "19,67 qps", "1.967k qps", "", "nan"])
+def test_a_throughput_that_cannot_be_read(written: str) -> None:
+    text = log_of("trtexec --onnx=m.onnx", 1).replace("19.67 qps", written)
+    with pytest.raises(ValueError, match=r"'Throughput:.*' is no number of queries a second"):
+        parse(text, "log")

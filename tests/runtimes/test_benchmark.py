@@ -99,6 +99,28 @@ def test_bins(deployed: Deployed, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_dumps_replace_a_benchmarks_own_only(deployed: Deployed, tmp_path: Path) -> None:
+    def benchmark(folder: Path, bins: Path = deployed.packed) -> None:
+        benchmark_bins(deployed.models[16], bins, dump=folder, threads=1)
+
+    infer(deployed.models[16], deployed.bins, tmp_path, threads=1)
+    with pytest.raises(ValueError, match="has dumps of pspfast infer"):
+        benchmark(tmp_path / DUMPS)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    name = next((tmp_path / DUMPS).glob("*.bin")).name
+    (mine / name).write_text("somebody's")
+    with pytest.raises(ValueError, match="is there and would be replaced"):
+        benchmark(mine)
+    assert (mine / name).read_text() == "somebody's"
+    own = tmp_path / "own"
+    benchmark(own)
+    benchmark(own)  # its own
+    (own / "another_1.bin").write_bytes(bytes(4))
+    with pytest.raises(ValueError, match=r"has dumps of other pictures \(another_1.bin\)"):
+        benchmark(own)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
 def test_pictures_come_in_the_models_type(tmp_path: Path, dtype: str) -> None:
     images, labels = pictures(tmp_path)

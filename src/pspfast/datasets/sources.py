@@ -206,7 +206,7 @@ def picture_source(
     elif split is not None:
         ids, repeated = names_of_split(split)
     else:
-        ids, data_set = _ids_of_pictures(pictures.root, data_set, has_labels=labels is not None)
+        ids, data_set = _ids_of_pictures(pictures.root, data_set, labels)
     told = "" if split is None else os.path.abspath(split)
     kind: Kind = "images" if labels is None else "folder"
     return _source(kind, pictures, of_labels, ("", ""), told, data_set, ids, repeated)
@@ -221,10 +221,16 @@ def _ids_of_one(folder: str, file: str, data_set: DataSet) -> tuple[list[str], D
     raise ValueError(f"{os.path.join(folder, file)}: neither a folder nor, by its name, a picture")
 
 
-def _ids_of_pictures(folder: str, data_set: DataSet, *, has_labels: bool) -> tuple[list[str], DataSet]:
-    """Ids of all pictures of a folder, and the data set by whose rules they are pictures."""
-    candidates = [replace(data_set, nested=data_set.nested or not has_labels), replace(data_set, nested=True)]
-    if not has_labels:
+def _ids_of_pictures(
+    folder: str, data_set: DataSet, labels: str | os.PathLike[str] | None
+) -> tuple[list[str], DataSet]:
+    """Ids of all pictures of a folder, and the data set by whose rules they are pictures.
+
+    With labels, what is in its folders counts where the labels lie in folders of the same names.
+    """
+    nested = data_set.nested or labels is None or _share_folders(folder, labels)
+    candidates = [replace(data_set, nested=nested), replace(data_set, nested=True)]
+    if labels is None:
         candidates.append(replace(candidates[0], picture_suffix=""))
     for known in candidates:
         names = pictures_in(folder, known)
@@ -237,6 +243,15 @@ def _ids_of_pictures(folder: str, data_set: DataSet, *, has_labels: bool) -> tup
         if ids:
             return ids, replace(known, nested=data_set.nested)
     return [], data_set
+
+
+def _share_folders(folder: str, labels: str | os.PathLike[str]) -> bool:
+    """Whether two folders have folders of the same name, hidden ones aside."""
+    with os.scandir(folder) as entries:
+        return any(
+            entry.is_dir() and not entry.name.startswith(".") and os.path.isdir(os.path.join(labels, entry.name))
+            for entry in entries
+        )
 
 
 def _source(

@@ -26,10 +26,11 @@ _JOURNAL = ".inference.journal"
 class DumpFolder:
     """What runs of one model left in a folder. Use as a context manager.
 
-    The journal's first line says what the outputs follow from. Each further one is a picture: which bytes it was, and
-    which files it became; it is written when they are, and believed only if they are there in that size, and the bin is
-    what it was. Files of a journal with another first line are removed: nobody could tell them from ours. So are those
-    without a :class:`pspfast.formats.dump_record.DumpRecord`, which is there before the first output is.
+    The journal's first line says what the outputs follow from, the next one which files are going to be written. Each
+    further one is a picture: which bytes it was, and which files it became; it is written when they are, and believed
+    only if they are there in that size, and the bin is what it was. Files of a journal with another first line are
+    removed, those that a killed run wrote without a line of their own among them: nobody could tell them from ours. So
+    are those without a :class:`pspfast.formats.dump_record.DumpRecord`, which is there before the first output is.
 
     Args:
         folder: exists.
@@ -51,6 +52,7 @@ class DumpFolder:
     """This is in every folder that inference has written into."""
 
     def __init__(self, folder: Path, follows_from: dict[str, Any], *, resume: bool, names: Iterable[str] = ()) -> None:
+        names = tuple(names)
         check_folder(folder, self.MARKS, (*names, RECORD))
         self.folder = folder
         self._path = str(folder / _JOURNAL)
@@ -59,7 +61,7 @@ class DumpFolder:
         self.recorder = DumpRecorder(folder)
         self._file = open_locked(self._path, FolderBusyError(str(folder)))
         try:
-            self._begin(_line(follows_from), resume)
+            self._begin(_line(follows_from), resume, frozenset(names))
             remove_leftovers(folder)
         except OutputError:
             os.close(self._file)
@@ -101,15 +103,18 @@ class DumpFolder:
         """Names of the files that an earlier run made of a picture that :meth:`is_current`."""
         return list(self._records[picture.name]["files"])
 
-    def _begin(self, head: bytes, resume: bool) -> None:
+    def _begin(self, head: bytes, resume: bool, names: frozenset[str]) -> None:
         with open(os.dup(self._file), "rb") as file:
             first, *lines = file.read().split(b"\n")
         records = {}
+        planned: set[str] = set()
         for line in lines:
             # Half a line, as a kill leaves it, or nonsense: the picture is done again.
             with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 record = json.loads(line)
-                if all(isinstance(name, str) and isinstance(size, int) for name, size in record["files"].items()):
+                if "planned" in record:
+                    planned.update(map(str, record["planned"]))
+                elif all(isinstance(name, str) and isinstance(size, int) for name, size in record["files"].items()):
                     records[str(record["name"])] = record
         with suppress(OSError, ValueError):  # without one that can be read, nobody knows what the files hold
             self.recorder.record = DumpRecord.read(self.folder)
@@ -117,13 +122,18 @@ class DumpFolder:
             self._records = records
             if lines[-1:] != [b""]:
                 write_all(self._file, b"\n")
+            if names - planned:
+                write_all(self._file, _line({"planned": sorted(names - planned)}))
             return
         for record in records.values():
-            self.removed += sum(remove(self.folder / os.path.basename(name)) for name in record["files"])
+            planned.update(record["files"])
+        for name in sorted(planned):
+            if not name.startswith(".."):  # the summary beside the folder is written when all is done
+                self.removed += remove(self.folder / os.path.basename(name))
         remove(self.folder / RECORD)
         self.recorder.record = None
         os.ftruncate(self._file, 0)
-        write_all(self._file, head)
+        write_all(self._file, head + (_line({"planned": sorted(names)}) if names else b""))
 
 
 def _bin(picture: BinSlot) -> list[Any]:

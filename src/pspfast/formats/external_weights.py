@@ -6,6 +6,7 @@ model is run. Only names of files are looked for; weights inside of the file are
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import stat
@@ -37,12 +38,16 @@ _DEEPEST = 100  # as protobuf's own readers
 
 
 def sha256_of_model(path: str | os.PathLike[str]) -> str:
-    """Of a model's file and of the weights beside it, in the order of their names, as if they were one; hex digits.
+    """Of a model's file; where weights lie beside it, of that and theirs, each under its name; hex digits.
 
     Raises:
         OSError: one cannot be read.
     """
-    return sha256_of(path, *external_weights(path))
+    beside = external_weights(path)
+    if not beside:
+        return sha256_of(path)
+    lines = [sha256_of(path), *(f"{sha256_of(one)} {os.path.basename(one)}" for one in beside)]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def external_weights(path: str | os.PathLike[str]) -> list[str]:

@@ -110,7 +110,7 @@ def benchmark_pictures(
             )
             output = resolve_output(one, path, settings.canvas, rules.num_classes, shape, output_name)
             scoring = Scoring(label_folder, named, rules, output)
-        handling = OutputHandling.of(dump, one, scoring)
+        handling = OutputHandling.of(dump, one, names, scoring)
 
         def make_source() -> TimedSource:
             return TimedPictures(folder, settings, data_set or VOC)
@@ -172,7 +172,7 @@ def benchmark_bins(
         return warm.data_set(
             make_source,
             list(by_name),
-            OutputHandling.of(dump, one),
+            OutputHandling.of(dump, one, by_name),
             model=os.fspath(model),
             device=device,
             failures=[PictureFailure(*failure) for failure in feed.failures],

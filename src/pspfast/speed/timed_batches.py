@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pspfast.datasets import find_labels
-from pspfast.formats.dump_record import DumpRecorder, Tensor
+from pspfast.formats.dump_folder import DumpFolder
+from pspfast.formats.dump_record import RECORD, DumpRecorder, Tensor
 from pspfast.formats.dumped_masks import DumpError, DumpReader
 from pspfast.formats.dumps import Dump
 from pspfast.pictures.labels import read_labels
@@ -17,11 +19,13 @@ from pspfast.speed.output_values import values_of
 from pspfast.stages.dump_layouts import describe_dumps, dump_names, write_dumps
 from pspfast.stages.feeding import FeedError
 from pspfast.stages.inference import PictureFailure
-from pspfast.system.files import folder_for_output, stem
+from pspfast.system.files import remove, stem
+from pspfast.system.output_conflicts import own_folder
 
 if TYPE_CHECKING:
     import os
     import queue
+    from collections.abc import Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -75,17 +79,34 @@ class OutputHandling:
 
     @classmethod
     def of(
-        cls, dump: str | os.PathLike[str] | None, runtime: Runtime, scoring: Scoring | None = None
+        cls,
+        dump: str | os.PathLike[str] | None,
+        runtime: Runtime,
+        names: Iterable[str],
+        scoring: Scoring | None = None,
     ) -> OutputHandling:
-        """Make the folder for dumps, if there is to be one.
+        """Make the folder for dumps of pictures, if there is to be one, and empty it of an earlier benchmark's.
 
         Raises:
             OSError: it cannot be made.
+            ValueError: it has files that no benchmark wrote and this one would replace, or dumps of other pictures.
         """
-        folder = None if dump is None else folder_for_output(dump)
-        recorder = None if folder is None else DumpRecorder(folder)
         endings = tuple(dump_names("benchmark", len(runtime.outputs)))
-        return cls(folder, endings, runtime.outputs, recorder, scoring)
+        if dump is None:
+            return cls(None, endings, runtime.outputs, None, scoring)
+        written = {f"{stem(name)}{ending}" for name in names for ending in endings}
+        if any(os.path.exists(os.path.join(dump, mark)) for mark in DumpFolder.MARKS):
+            raise ValueError(f"{os.fspath(dump)} has dumps of pspfast infer; choose another folder for a benchmark's")
+        folder = own_folder(dump, (*written, RECORD))
+        others = [name for name in os.listdir(folder) if name.endswith(endings) and name not in written]
+        if others:
+            raise ValueError(
+                f"{folder} has dumps of other pictures ({others[0]}); choose another folder, or empty it: together "
+                "they would be scored as one"
+            )
+        for name in (RECORD, *written):
+            remove(folder / name)
+        return cls(folder, endings, runtime.outputs, DumpRecorder(folder), scoring)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ _HEAD_BYTES = 4096
 _BEGINNINGS = (b"mIoU: ", b"class,IoU,")
 _INFO = re.compile(rb"0 \S.* [0-9]+ [0-9]+\r?\n")  # the first line of an info file
 _PAGE = b'<meta name="generator" content="pspfast '
+# What later commands go by; only the command that made one replaces it.
+_STATES = (b'"format": "pspfast dumps"', b'"format": "pspfast bins"')
 _SIGNATURES = (b'"format": "pspfast ', b'"format":"pspfast ', _PAGE)
 
 
@@ -53,6 +55,8 @@ def check_outputs(outputs: Iterable[str | None], inputs: Iterable[str | None]) -
         real = os.path.realpath(path)
         if real in files:
             raise ValueError(f"{path} {files[real]}; choose another file for the output")
+        if os.path.isfile(real) and _is_state(real):
+            raise ValueError(f"{path} tells later commands what is in its folder; choose another file for the output")
         if real.startswith(tuple(folders)) and os.path.isfile(real) and not _may_go(real):
             raise ValueError(
                 f"{path} is in a folder that this command reads, and pspfast did not write it; choose another file for "
@@ -100,7 +104,7 @@ def check_folder(
     """
     try:
         present = frozenset(os.listdir(folder))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the latter is told when it cannot be made
         present = frozenset()
     if present.intersection(marks):
         return
@@ -126,6 +130,12 @@ def own_folder(folder: str | os.PathLike[str], names: Iterable[str]) -> Path:
     if not (made / MARK).exists():
         write_whole(os.fspath(made / MARK), b"pspfast writes here, and replaces what it wrote\n")
     return made
+
+
+def _is_state(path: str) -> bool:
+    with open(path, "rb") as file:
+        head = file.read(_HEAD_BYTES)
+    return any(one in head for one in _STATES)
 
 
 def _may_go(path: str) -> bool:

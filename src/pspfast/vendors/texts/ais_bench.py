@@ -20,6 +20,8 @@ _THROUGHPUT = re.compile(
 _BATCH = re.compile(rf"batchsize(?:\.mean)?\(({NUMBER})\)")
 _MEAN = re.compile(rf"NPU_compute_time\.mean\(({NUMBER})\)")
 _DEVICE = re.compile(rf"i:(\d+)\s+device_(\d+)\s+throughput:\s*({NUMBER})")
+# More pictures at once than any model of this kind is compiled for; beyond it the two figures are of different runs.
+_MOST_INFERRED_BATCH = 1024
 _SUM = re.compile(rf"summary throughput:\s*({NUMBER})")
 _TOLERANCE = 0.02
 _SEVERAL_THREADS = "several threads: NPU_compute_time.mean is of all of them together, no latency"
@@ -204,6 +206,11 @@ def _records(
             )
         by_figures = by_figures if printed_batch is None else printed_batch
         batch = round(by_figures)
+        if printed_batch is None and declared is None and batch > _MOST_INFERRED_BATCH:
+            raise ValueError(
+                f"{context.where} contradicts itself: a throughput of {throughput:g} and a mean of {mean:g} ms make a "
+                f"batch of {batch}"
+            )
         if batch < 1 or not agree(by_figures, batch, _TOLERANCE):
             if printed_batch is None and "dym" not in words.lower():
                 raise ValueError(

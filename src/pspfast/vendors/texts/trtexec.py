@@ -45,6 +45,7 @@ _OLD_QPS = re.compile(rf"throughput:\s*({NUMBER}) qps\s*")
 _NEW_LINE = re.compile(r"(Latency|GPU Compute Time|H2D Latency|D2H Latency):\s*(min = .*)")
 _NEW_NAMES = {"Latency": "host latency", "GPU Compute Time": "gpu compute", "H2D Latency": "in", "D2H Latency": "out"}
 _NEW_VALUE = re.compile(rf"(min|max|mean|median|percentile\(({NUMBER})%\)) = ({NUMBER}) ms(?=\s*(?:,|$))")
+_ANY_QPS = re.compile(r"Throughput:[^\n]*")
 _NEW_QPS = re.compile(rf"Throughput:\s*({NUMBER}) qps\s*")
 _NEW_TOTAL = re.compile(rf"Total GPU Compute Time:\s*({NUMBER}) s\s*")
 _NEW_WALL = re.compile(rf"Total Host Walltime:\s*({NUMBER}) s\s*")
@@ -124,6 +125,11 @@ def parse_log(text: str, context: Context) -> list[Measurement]:
         ValueError: the run failed, the text is cut short or of several runs, or contradicts itself.
     """
     log = _read(text, context)
+    if log.qps is None and (unread := _ANY_QPS.search(text)):
+        raise ValueError(
+            f"{context.where}: {unread[0].strip()!r} is no number of queries a second; give the log as trtexec printed "
+            "it"
+        )
     mean = log.compute.get("mean")
     if mean is None and not (context.is_excerpt and log.qps and log.is_new):
         if commas := _COMMAS.search(text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from pspfast.formats.measurements import SEVERAL_STREAMS, Measurement
@@ -82,9 +83,13 @@ def _spans(values: list[dict[str, Any]], context: Context) -> list[tuple[float, 
 
 
 def _of_keys(values: list[dict[str, Any]], first: str, last: str, context: Context) -> list[tuple[float, float]]:
-    if not all(first in one and last in one for one in values):
+    if not any(first in one or last in one for one in values):
         return []
-    return [(_number(one, first, context), _number(one, last, context)) for one in values]
+    found = [(_number(one, first, context), _number(one, last, context)) for one in values]
+    for begin, end in found:
+        if not (math.isfinite(begin) and begin <= end < math.inf):
+            raise ValueError(f"{context.where} contradicts itself: a batch from {first} {begin:g} to {last} {end:g}")
+    return found
 
 
 def _number(one: dict[str, Any], key: str, context: Context) -> float:
@@ -95,6 +100,9 @@ def _number(one: dict[str, Any], key: str, context: Context) -> float:
 
 
 def _latencies(times: list[float], key: str, context: Context) -> dict[str, float]:
+    for one in times:
+        if not 0 <= one < math.inf:
+            raise ValueError(f"{context.where}: {key} must be a number of milliseconds, got {one:g}")
     times.sort()
     mean = sum(times) / len(times)
     if not mean > 0:
