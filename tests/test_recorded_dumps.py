@@ -124,10 +124,9 @@ def test_read_as_what_it_is_or_refused(tmp_path_factory: pytest.TempPathFactory,
     is_float = dtype.startswith("float")
     arrays = []
     for _ in NAMES:
-        values = (
-            rng.standard_normal(shape) * 3 if form in ("scores", "classes last", "one class", "more classes") else 0
-        )
-        values = values + rng.integers(0, 2 if dtype == "bool" else classes, shape)
+        values = rng.integers(0, 2 if dtype == "bool" else classes, shape).astype(np.float64)
+        if form in ("scores", "classes last", "one class", "more classes"):
+            values += rng.standard_normal(shape) * 3
         arrays.append(values.astype(dtype).reshape((1,) * ones + shape))
     try:
         summary = inferred(folder, canvas, [[one] for one in arrays], layout=layout, is_open=data.draw(st.booleans()))
