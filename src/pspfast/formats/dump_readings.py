@@ -99,7 +99,7 @@ def npu_formats(bytes_a_pixel: int, num_classes: int) -> list[str]:
 
     Example:
         >>> npu_formats(64, 21), npu_formats(42, 21)
-        (['float16 in blocks of 16'], [])
+        (['float16 in blocks of 16', 'float32 in blocks of 16'], [])
     """
     return [
         f"{kind} in blocks of {block}"
