@@ -20,6 +20,8 @@ nox.options.sessions = ["tests", "lint"]
 TORCH = "torch==2.13.0"
 HEAVY = [TORCH, "torchmetrics>=1.4,<2", "scikit-learn>=1.5,<2"]
 MMSEG = ["mmsegmentation==1.2.2", "mmcv-lite==2.1.0"]
+# What files are timed against, of those that install in seconds; .ci/run has them, too.
+PEERS = ["albumentationsx", "kornia-rs", "openvino"]
 # Tracked entries of src/pspfast: the rooms and the doors.
 MOST_ENTRIES = 22
 ALL_TOOLS = {"PSPFAST_REQUIRE_ALL_TOOLS": "1"}
@@ -100,6 +102,18 @@ def runtimes(session: nox.Session) -> None:
 
 
 @nox.session
+def zoo(session: nox.Session) -> None:
+    """One network of each of mmsegmentation's architectures, exported and compared (25 minutes).
+
+    ``nox -s zoo -- --table docs/export.md`` writes the table there; names of architectures try these alone. Stopped,
+    it goes on where it was.
+    """
+    install(session, TORCH)
+    install(session, ".[run,export,mmseg]", *MMSEG)
+    python(session, "-m", "tools.zoo", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documents, warnings are errors."""
     install(session, ".[docs,run]")
@@ -112,6 +126,7 @@ def bench(session: nox.Session) -> None:
     if not Path("../shared/data/golden").is_dir():
         session.skip("no real data in ../shared/data")
     install(session, TORCH, "mmcv-lite==2.1.0")
-    install(session, ".[run,test]")
+    install(session, ".[run,test]", *PEERS)
     python(session, "-m", "bench.preprocess", "--part", "kernel", "--rounds", "1")
+    python(session, "-m", "bench.preprocess", "--part", "files", "--rounds", "1", "--pictures", "2")
     python(session, "-m", "bench.postprocess", "--rounds", "1")

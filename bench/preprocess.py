@@ -1,7 +1,8 @@
 """Preprocessing against everything else: ``python -m bench.preprocess [--json FILE]``.
 
-Two parts: one picture on one thread, and the whole command over 1449 pictures (those of ``PSPFAST_TEST_DATA`` or
-``../shared/data`` repeated under new names, or any VOCdevkit/VOC2012 given with ``--voc-root``).
+Three parts: one picture on one thread; JPEG files to tensors against what people use (``bench.files_to_tensors``); and
+the whole command over 1449 pictures (those of ``PSPFAST_TEST_DATA`` or ``../shared/data`` repeated under new names, or
+any VOCdevkit/VOC2012 given with ``--voc-root``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import cv2
 import numpy as np
 
 import pspfast
-from bench import routes
+from bench import files_to_tensors, routes
 from bench.harness import (
     PICTURES,
     Row,
@@ -200,9 +201,14 @@ def main() -> None:
     parser.add_argument("--voc-root", type=Path, help="VOCdevkit/VOC2012 with the val pictures")
     parser.add_argument("--scratch", help="folder for about 2.5 GB of bins; the system's temporary folder if left out")
     parser.add_argument(
-        "--rounds", type=positive, help="measurements of every row (15 of the kernel, 5 of the command)"
+        "--rounds",
+        type=positive,
+        help=f"measurements of every row (15 of the kernel, {files_to_tensors.ROUNDS} of files, 5 of the command)",
     )
-    parser.add_argument("--part", choices=["kernel", "command", "both"], default="both")
+    parser.add_argument("--part", choices=["kernel", "files", "command", "all"], default="all")
+    parser.add_argument(
+        "--pictures", type=positive, default=files_to_tensors.PICTURES, help="of the part files, the first so many"
+    )
     parser.add_argument("--json", metavar="FILE", help="also write the rows as JSON")
     options = parser.parse_args()
     voc = options.voc_root or find_voc()
@@ -211,12 +217,19 @@ def main() -> None:
 
     print(", ".join(f"{key} {value}" for key, value in machine().items()))
     rows: list[Row] = []
+    remarks: list[str] = []
     with tempfile.TemporaryDirectory(prefix="pspfast-bench-", dir=options.scratch) as scratch:
-        if options.part in ("kernel", "both"):
+        if options.part in ("kernel", "all"):
             rows += kernel_rows(voc, Path(scratch), options.rounds or 15)
-        if options.part in ("command", "both"):
+        if options.part in ("command", "all"):
             rows += command_rows(voc, Path(scratch), options.rounds or 5)
+    # Last: the peers' libraries and their threads stay in the process.
+    if options.part in ("files", "all"):
+        added, remarks = files_to_tensors.file_rows(voc, options.rounds or files_to_tensors.ROUNDS, options.pictures)
+        rows += added
     print_table(rows)
+    if remarks:
+        print("", *remarks, sep="\n")
     if options.json:
         write_json(options.json, rows)
 

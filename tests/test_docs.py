@@ -21,7 +21,11 @@ INTEGRATIONS = {"pspfast.integrations.mmsegmentation": "mmseg", "pspfast.integra
 # Module -> the library that it, or its example, needs.
 NEEDED = INTEGRATIONS | {
     "pspfast.export.mmseg": "torch",
+    "pspfast.export.dry_run": "torch",
     "pspfast.export.exact_pooling": "torch",
+    "pspfast.export.pool_modules": "torch",
+    "pspfast.export.soundness": "torch",
+    "pspfast.export.traceable": "torch",
     "pspfast.export.pspnet": "torch",
     "pspfast.export.resizing": "torch",
     "pspfast.export.state_dicts": "torch",

@@ -496,7 +496,7 @@ def test_two_ids_with_one_stem(pictures: Path, tmp_path: Path) -> None:
 )
 def test_usage_errors(pictures: Path, tmp_path: Path, options: list[str], text: str) -> None:
     (tmp_path / "empty").write_text("\n \n")
-    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "binary").write_bytes(b"\x80\xfe\x00")
     options = [option.format(empty=tmp_path / "empty", binary=tmp_path / "binary") for option in options]
     done = run("--image_folder_path", pictures, "--bin_folder_path", tmp_path / "bins", *options)
     assert done.returncode == 2

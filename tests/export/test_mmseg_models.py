@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import subprocess
 import sys
@@ -22,6 +23,7 @@ with warnings.catch_warnings():
 from pspfast.export.checkpoint_kinds import CheckpointError
 from pspfast.export.mmseg import build_from_config, facts_of_config, find_config, packaged_configs
 from pspfast.export.pspnet import build, pool_sizes, prepare, random_pspnet
+from pspfast.system.libraries import MissingExtra
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -268,5 +270,62 @@ def test_a_compiled_operator_that_is_called_is_named() -> None:
     operators = sys.modules["mmcv._ext"]
     if getattr(operators, "__file__", None):
         pytest.skip("this mmcv has compiled operators")
-    with pytest.raises(RuntimeError, match="compiled operator deform_conv_forward"):
+    with pytest.raises(MissingExtra, match="compiled operator deform_conv_forward"):
         operators.deform_conv_forward(1, 2)
+
+
+def test_a_compiled_operator_is_no_matter_of_the_shape(tmp_path: Path) -> None:
+    sizes = "in_channels=512, in_index=3, channels=8, mask_size=(97, 97), num_classes=19"
+    head = f"dict(_delete_=True, type='PSAHead', {sizes})"
+    model = build_from_config(written(tmp_path, f"_base_ = [{find_config(R18)!r}]\nmodel = dict(decode_head={head})\n"))
+    with pytest.raises(MissingExtra, match="needs mmcv's compiled operator psamask_forward") as caught:
+        prepare(model, (64, 64))
+    assert "another shape" not in str(caught.value)
+
+
+# -- libraries that parts are from -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model = dict(decode_head=dict(_delete_=True, type='nosuchlibrary.PixelDecoder'))",
+        "model = dict(decode_head=dict(loss_decode=[dict(type='nosuchlibrary.Loss')]))",
+        "custom_imports = dict(imports='nosuchlibrary.models', allow_failed_imports=False)",
+        "import nosuchlibrary",
+    ],
+)
+def test_a_missing_library_is_named(tmp_path: Path, text: str) -> None:
+    config = written(tmp_path, f"_base_ = [{find_config(R18)!r}]\n{text}\n")
+    with pytest.raises(MissingExtra, match="parts of nosuchlibrary, which is not installed; pip install nosuchlibrary"):
+        build_from_config(config)
+
+
+@pytest.mark.parametrize(
+    "name", ["maskformer_r50-d32_8xb2-160k_ade20k-512x512", "mask2former_r50_8xb2-160k_ade20k-512x512"]
+)
+def test_mmdet_is_named(name: str) -> None:
+    if importlib.util.find_spec("mmdet"):
+        pytest.skip("mmdet is installed")
+    with pytest.raises(MissingExtra, match="parts of mmdet, which is not installed"):
+        build_from_config(name)
+
+
+def test_a_model_that_takes_no_auxiliary_head(tmp_path: Path) -> None:
+    """As SAN's: its constructor has no such argument."""
+    from mmseg.models.segmentors import EncoderDecoder
+    from mmseg.registry import MODELS
+
+    class NoAuxiliary(EncoderDecoder):  # type: ignore[misc]
+        def __init__(self, backbone: Any, decode_head: Any, data_preprocessor: Any = None, **rest: Any) -> None:
+            assert "auxiliary_head" not in rest
+            super().__init__(backbone, decode_head, data_preprocessor=data_preprocessor)
+
+    MODELS.register_module(module=NoAuxiliary, force=True)
+    config = written(
+        tmp_path,
+        f"from mmengine import Config\nmodel = Config.fromfile({find_config(R18)!r}).model.to_dict()\n"
+        "model.pop('auxiliary_head')\nmodel['type'] = 'NoAuxiliary'\n",
+    )
+    state = random_pspnet(18, 19, auxiliary=False).state_dict()
+    assert build_from_config(config, state).num_classes == 19

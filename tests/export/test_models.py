@@ -290,19 +290,6 @@ def test_a_refused_cascade_names_sizes_of_pictures() -> None:
     prepare(model, (500, 500), "cascade")
 
 
-def test_pools_used_at_two_sizes_cannot_be_fixed() -> None:
-    class Twice(torch.nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.pool = torch.nn.AdaptiveAvgPool2d(1)
-
-        def forward(self, x: Any) -> Any:
-            return x + self.pool(x) + self.pool(x[:, :, 1:])
-
-    with pytest.raises(ValueError, match="pool pools maps of"):
-        prepare(Twice(), (8, 8))
-
-
 # -- tracing -----------------------------------------------------------------------------------------------------------
 
 

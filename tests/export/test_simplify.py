@@ -219,3 +219,35 @@ def test_a_model_into_a_stream_stands_alone_there(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, check=True)
     onnx.checker.check_model(onnx.ModelProto.FromString(done.stdout), full_check=True)
     assert b"before  after" in done.stderr
+
+
+@pytest.mark.parametrize("compare", [False, True])
+@pytest.mark.parametrize("empty", [(1, 3, 0, 1), (0, 2, 2, 1)])
+def test_constants_without_elements_keep_their_shape(compare: bool, empty: tuple[int, ...]) -> None:
+    """Onnxsim puts one of the empty parts for their Concat, an index of four columns that has one then."""
+    indices = {f"part{number}": np.zeros((*empty, 1), np.int64) for number in range(4)}
+    nodes = [
+        helper.make_node("Concat", list(indices), ["index"], axis=-1),
+        helper.make_node("ScatterND", ["x", "index", "nothing"], ["z"]),
+        helper.make_node("Relu", ["z"], ["y"]),
+    ]
+    constants = {**indices, "nothing": np.zeros(empty, np.float32)}
+    model = make(nodes, [("x", [1, 7, 7, 1])], [("y", [1, 7, 7, 1])], constants)
+    simple = simplify(model, compare=compare)
+    x = np.random.default_rng(0).standard_normal((1, 7, 7, 1)).astype(np.float32)
+    session = ort.InferenceSession(simple.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(None, {"x": x})[0], np.maximum(x, 0))
+
+
+def test_empty_constants_that_are_all_there_is_fold_away() -> None:
+    """As Swin's attention mask, which is made of constants alone."""
+    indices = {f"part{number}": np.zeros((1, 3, 0, 1, 1), np.int64) for number in range(4)}
+    nodes = [
+        helper.make_node("Concat", list(indices), ["index"], axis=-1),
+        helper.make_node("ScatterND", ["mask", "index", "nothing"], ["z"]),
+        helper.make_node("Add", ["x", "z"], ["y"]),
+    ]
+    mask = np.arange(49, dtype=np.float32).reshape(1, 7, 7, 1)
+    constants = {**indices, "nothing": np.zeros((1, 3, 0, 1), np.float32), "mask": mask}
+    model = make(nodes, [("x", [1, 7, 7, 1])], [("y", [1, 7, 7, 1])], constants)
+    assert graphs.operator_counts(simplify(model)) == {"Add": 1}

@@ -111,6 +111,24 @@ def test_pictures_come_in_the_models_type(tmp_path: Path, dtype: str) -> None:
     assert (found.miou, found.pictures, found.failures) == (100.0, 6, ())
 
 
+def test_labels_of_another_suffix(tmp_path: Path) -> None:
+    """Named once, and taken when a data set says what they mean."""
+    images, labels = pictures(tmp_path)
+    for path in list(labels.iterdir()):
+        path.rename(labels / f"{path.stem}_mask.png")
+    (tmp_path / "classes.txt").write_text("red\ngreen\nblue\n")
+    model = labels_model(tmp_path / "m.onnx", batch=2)
+    with pytest.raises(ValueError, match=r"there is 0_mask\.png: give --label-suffix _mask\.png$"):
+        benchmark_pictures(model, images, labels=labels, num_classes=3)
+    words = ["benchmark", "--model", model, "--image-folder-path", images, "--ann-dir", labels, "--quiet"]
+    words += ["--label-suffix", "_mask.png"]
+    done = CliRunner().invoke(main, list(map(str, words)))
+    assert done.exit_code == 2 and "--label-suffix needs --dataset" in done.output
+    words += ["--dataset", "folder", "--classes", tmp_path / "classes.txt"]
+    done = CliRunner().invoke(main, list(map(str, words)))
+    assert done.exit_code == 0, done.output
+
+
 # ---- figures
 
 

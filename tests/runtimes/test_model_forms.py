@@ -477,4 +477,4 @@ def test_verify_names_an_output_that_is_no_tensor(tmp_path: Path) -> None:
         {},
     )
     done = command("verify", path, path)
-    assert done.exit_code == 2 and "its output 'y' is a sequence" in done.output
+    assert done.exit_code == 2 and "output 'y' is a sequence" in done.output

@@ -163,9 +163,12 @@ def _optioned(command: Callable[..., Any], data_set_help: str) -> Callable[..., 
     return command
 
 
-def _suffixed(data_set: DataSet, suffix: str | None) -> DataSet:
+def _suffixed(data_set: Any, suffix: str | None) -> Any:
+    """A data set with ``--label-suffix``; ``None`` stays, where a command goes without a data set."""
     if suffix is None:
         return data_set
+    if data_set is None:
+        raise click.UsageError("--label-suffix needs --dataset, which says what such labels mean")
     try:
         return with_label_suffix(data_set, suffix)
     except ValueError as error:  # before the command, which has console.handles_errors

@@ -107,7 +107,7 @@ def pictures_in(folder: str | os.PathLike[str], data_set: DataSet = VOC) -> list
 
 
 def labels_in(folder: str | os.PathLike[str], data_set: DataSet = VOC) -> list[tuple[str, str]]:
-    """Id and path of the label pictures in a folder, sorted; hidden files, as macOS puts beside others, are none.
+    """Id and path of the label pictures in a folder, sorted.
 
     Raises:
         OSError: the folder cannot be read.
@@ -150,20 +150,25 @@ def find_labels(folder: str, name: str, data_set: DataSet = VOC) -> str:
 
 
 def _files_in(root: str, nested: bool, folder: str = "") -> Iterator[str]:
-    """Paths of what is in a folder, and in its folders in place of them if these are meant, relative to the root."""
+    """Paths of what is in a folder, and in its folders in place of them if these are meant, relative to the root.
+
+    What is hidden is left out: macOS puts ``._name.png`` beside ``name.png``.
+    """
     with os.scandir(os.path.join(root, folder)) as entries:
         for entry in entries:
             path = os.path.join(folder, entry.name)
-            if not (nested and entry.is_dir()):
-                yield path
-            elif not entry.name.startswith("."):
+            if entry.name.startswith("."):
+                continue
+            if nested and entry.is_dir():
                 yield from _files_in(root, nested, path)
+            else:
+                yield path
 
 
 def _ends_in(path: str, ending: str) -> bool:
-    """Whether a file has a name before this ending, and is not hidden."""
+    """Whether a file has a name before this ending."""
     name = os.path.basename(path)
-    return name.endswith(ending) and len(name) > len(ending) and not name.startswith(".")
+    return name.endswith(ending) and len(name) > len(ending)
 
 
 def is_named_as_picture(name: str) -> bool:

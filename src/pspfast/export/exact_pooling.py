@@ -1,126 +1,40 @@
-"""Exact pyramid pooling in place of adaptive average pools, in any network."""
+"""Exact pooling in place of adaptive pools, in any network: those that are modules, and those called as functions."""
 
 from __future__ import annotations
 
+import functools
+import warnings
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
+from pspfast.export.dry_run import run_shapes
+from pspfast.export.pool_modules import CascadePool, MatmulPool, MaxPool, cascade_problem
 from pspfast.graphs import pool_windows as pooling
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor
 
-__all__ = ["CascadePool", "MatmulPool", "PoolingKind", "feature_size", "pool_sizes", "prepare", "replace_pooling"]
+__all__ = [
+    "CascadePool", "MatmulPool", "PoolingKind", "check_shape", "feature_size", "pool_sizes", "prepare",
+    "replace_pooling",
+]  # fmt: skip
 
 PoolingKind = Literal["matmul", "cascade", "native"]
 
-
-# The documented limits of Ascend's AveragePool (docs/export.md).
-_MOST_KERNEL_SIDE, _MOST_STRIDE = 255, 63
-
-
-class MatmulPool(nn.Module):
-    """Adaptive average pooling as a product with a matrix from either side; exact for every size.
-
-    One matrix a side rather than one for all bins of all scales at once: it takes the place of one adaptive pool in
-    whatever network, its tensors keep four dimensions, and nothing of it depends on the batch. The single product would
-    save 2.5 ms of 3.3 s (docs/export.md).
-
-    Args:
-        size: ``(h, w)`` of the maps.
-        bins: of the output; ``None`` leaves an axis as it is.
-    """
-
-    def __init__(self, size: tuple[int, int], bins: tuple[int | None, int | None]) -> None:
-        super().__init__()
-        self.size, self.bins = size, bins
-        rows, columns = (
-            None if one is None else torch.from_numpy(pooling.average_matrix(side, one)).float()
-            for side, one in zip(size, bins, strict=True)
-        )
-        # Not in the state dict: checkpoints know nothing of it.
-        self.register_buffer("rows", rows, persistent=False)
-        self.register_buffer("columns", None if columns is None else columns.t().contiguous(), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Average ``(N, C, H, W)`` to ``(N, C, *bins)``."""
-        if self.columns is not None:
-            x = torch.matmul(x, self.columns)
-        return x if self.rows is None else torch.matmul(self.rows, x)
-
-    def extra_repr(self) -> str:
-        """Sizes, for printing."""
-        return f"size={self.size}, bins={self.bins}"
-
-
-class CascadePool(nn.Module):
-    """Adaptive average pooling as average pools along one axis each, where all windows of an axis have the same length.
-
-    Windows that are not evenly spaced are picked from the averages of every position.
-
-    Args:
-        size, bins: as for :class:`MatmulPool`.
-
-    Raises:
-        ValueError: the windows of an axis differ, or are beyond what Ascend's pooling takes.
-    """
-
-    def __init__(self, size: tuple[int, int], bins: tuple[int | None, int | None]) -> None:
-        super().__init__()
-        self.size, self.bins = size, bins
-        for side, one in zip(size, bins, strict=True):
-            if one is not None and (problem := _cascade_problem(side, one)):
-                raise ValueError(problem)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Average ``(N, C, H, W)`` to ``(N, C, *bins)``."""
-        for axis, (side, bins) in enumerate(zip(self.size, self.bins, strict=True)):
-            if bins is None or bins == side:
-                continue
-            window = pooling.uniform_window(side, bins)
-            assert window is not None
-            length, step = window
-            kernel = (length, 1) if axis == 0 else (1, length)
-            if bins == 1 or 0 < step <= _MOST_STRIDE:
-                stride = 1 if bins == 1 else step
-                x = functional.avg_pool2d(x, kernel, (stride, 1) if axis == 0 else (1, stride), count_include_pad=False)
-                continue
-            x = functional.avg_pool2d(x, kernel, 1, count_include_pad=False)
-            starts = [start for start, _ in pooling.windows(side, bins)]
-            x = torch.cat([x.narrow(axis + 2, start, 1) for start in starts], dim=axis + 2)
-        return x
-
-    def extra_repr(self) -> str:
-        """Sizes, for printing."""
-        return f"size={self.size}, bins={self.bins}"
-
-
-def _cascade_problem(side: int, bins: int) -> str:
-    """Why an axis cannot be pooled by one average pool; empty if it can."""
-    window = pooling.uniform_window(side, bins)
-    if window is None:
-        spans = pooling.windows(side, bins)
-        lengths = sorted({stop - start for start, stop in spans})
-        shown = ", ".join(f"{start}..{stop - 1}" for start, stop in spans[:8]) + ", ..." * (len(spans) > 8)
-        return (
-            f"{side} pixels in {bins} bins have windows of {lengths[0]} and {lengths[-1]} pixels ({shown}), which no "
-            "average pool has"
-        )
-    if window[0] > _MOST_KERNEL_SIDE:
-        return (
-            f"{side} pixels in {bins} bins have windows of {window[0]} pixels; Ascend pools {_MOST_KERNEL_SIDE} at most"
-        )
-    return ""
+Bins = tuple[int | None, int | None]
+Size = tuple[int, int]
 
 
 def _fits_cascade(bins: Iterable[int], side: int) -> bool:
-    return not any(_cascade_problem(side, one) for one in bins)
+    return not any(cascade_problem(side, one) for one in bins)
 
 
 _POOLS: dict[str, type[MatmulPool] | type[CascadePool]] = {"matmul": MatmulPool, "cascade": CascadePool}
@@ -149,38 +63,43 @@ def replace_pooling(model: nn.Module, feature_size: tuple[int, int], kind: Pooli
           (0): MatmulPool(size=(63, 63), bins=(6, 6))
         )
     """
-    pools = {name for name, module in model.named_modules() if isinstance(module, nn.AdaptiveAvgPool2d)}
+    pools = {name: module for name, module in model.named_modules() if isinstance(module, nn.AdaptiveAvgPool2d)}
+    if _check_kind(kind) == "cascade":
+        _check_cascade([(feature_size, _bins(pool.output_size)) for pool in pools.values()], None)
     _replace(model, dict.fromkeys(sorted(pools), feature_size), kind)
 
 
-def _replace(model: nn.Module, sizes: Mapping[str, tuple[int, int]], kind: str, *, stride: float | None = None) -> None:
+def _replace(model: nn.Module, sizes: Mapping[str, Size], kind: str) -> None:
     if kind == "native":
         return
-    if kind not in _POOLS:
-        raise ValueError(f"pooling must be matmul, cascade or native, got {kind!r}")
-    bins = {name: _bins(model.get_submodule(name)) for name in sizes}
-    if kind == "cascade":
-        _check_cascade([(sizes[name], bins[name]) for name in sizes], stride)
     for name, size in sizes.items():
-        parent, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(parent), leaf, _POOLS[kind](size, bins[name]))
+        pool = model.get_submodule(name)
+        exact = _POOLS[_check_kind(kind)](size, _bins(pool.output_size))
+        # A module that has several names is one pool, and stays one.
+        for alias in [one for one, module in model.named_modules(remove_duplicate=False) if module is pool]:
+            parent, _, leaf = alias.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, exact)
 
 
-def _bins(pool: Any) -> tuple[int | None, int | None]:
-    out = pool.output_size
-    return tuple(out) if isinstance(out, (tuple, list)) else (out, out)
+def _check_kind(kind: str) -> str:
+    if kind not in (*_POOLS, "native"):
+        raise ValueError(f"pooling must be matmul, cascade or native, got {kind!r}")
+    return kind
 
 
-def _check_cascade(
-    pools: Iterable[tuple[tuple[int, int], tuple[int | None, int | None]]], stride: float | None
-) -> None:
+def _bins(out: Any) -> Bins:
+    rows, columns = out if isinstance(out, (tuple, list)) else (out, out)
+    return None if rows is None else int(rows), None if columns is None else int(columns)
+
+
+def _check_cascade(pools: Iterable[tuple[Size, Bins]], stride: float | None) -> None:
     by_side: dict[int, set[int]] = {}
     for size, bins in pools:
         for side, one in zip(size, bins, strict=True):
             if one is not None:
                 by_side.setdefault(side, set()).add(one)
     for side, wanted in by_side.items():
-        problems = [problem for one in sorted(wanted) if (problem := _cascade_problem(side, one))]
+        problems = [problem for one in sorted(wanted) if (problem := cascade_problem(side, one))]
         if not problems:
             continue
         near = pooling.nearest_sizes(side, partial(_fits_cascade, wanted))
@@ -192,7 +111,127 @@ def _check_cascade(
         raise ValueError(f"cascade pooling is not exact here: {'; '.join(problems)}; {advice}")
 
 
-def pool_sizes(model: nn.Module, shape: tuple[int, int]) -> dict[str, tuple[int, int]]:
+# -- which pools run -------------------------------------------------------------------------------------------------
+
+
+class _Call(NamedTuple):
+    """An adaptive pool called as a function."""
+
+    is_average: bool
+    size: Size
+    bins: Bins
+
+    @property
+    def is_even(self) -> bool:
+        """Whether its windows lie side by side, which PyTorch's exporter writes as one pool."""
+        return all(bins is not None and side % bins == 0 for side, bins in zip(self.size, self.bins, strict=True))
+
+
+# Function -> whether it averages, and over how many axes.
+_FUNCTIONS: dict[Any, tuple[bool, int]] = {
+    functional.adaptive_avg_pool1d: (True, 1),
+    functional.adaptive_avg_pool2d: (True, 2),
+    torch._C._nn.adaptive_avg_pool2d: (True, 2),
+    functional.adaptive_max_pool1d: (False, 1),
+    functional.adaptive_max_pool2d: (False, 2),
+}
+
+
+def _called(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Call | None:
+    """What a function call pools; ``None`` if it is no adaptive pool, or one that is asked for indices too."""
+    if func not in _FUNCTIONS:
+        return None
+    is_average, axes = _FUNCTIONS[func]
+    said = dict(zip(("input", "output_size", "return_indices"), args, strict=False)) | dict(kwargs)
+    x: Any = said["input"]
+    out = said["output_size"]
+    if said.get("return_indices"):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # constants are what is wanted
+        if axes == 1:
+            (bins,) = out if isinstance(out, (tuple, list)) else (out,)
+            return _Call(is_average, (1, int(x.shape[-1])), (None, int(bins)))
+        return _Call(is_average, (int(x.shape[-2]), int(x.shape[-1])), _bins(out))
+
+
+@dataclass
+class _Survey(TorchFunctionMode):
+    """Notes, while active, which adaptive pools run on maps of which sizes.
+
+    Attributes:
+        modules: name of each adaptive average pool that is a module -> sizes of its maps.
+        calls: everything else.
+    """
+
+    modules: dict[str, list[Size]] = field(default_factory=dict)
+    calls: dict[_Call, None] = field(default_factory=dict)
+    _inside: bool = False
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], _: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        call = _called(func, args, kwargs or {})
+        if call is not None and not self._inside:
+            self.calls[call] = None
+        return func(*args, **(kwargs or {}))
+
+    def enter(self, name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Before a module that pools."""
+        size = (int(inputs[0].shape[-2]), int(inputs[0].shape[-1]))
+        sizes = self.modules.setdefault(name, [])
+        if size not in sizes:
+            sizes.append(size)
+        self._inside = True
+
+    def leave(self, *_: Any) -> None:
+        """After it."""
+        self._inside = False
+
+
+def _survey(model: nn.Module, shape: Size) -> _Survey:
+    """Run a network on a picture without its numbers.
+
+    Raises:
+        ValueError: see :func:`pool_sizes`.
+    """
+    height, width = shape
+    if height < 1 or width < 1:
+        raise ValueError(f"the network cannot take pictures of {height}x{width} (height x width): they have no pixels")
+    found = _Survey()
+    hooks = []
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.AdaptiveAvgPool2d, MatmulPool, CascadePool)):
+            hooks += [
+                module.register_forward_pre_hook(partial(found.enter, name)),
+                module.register_forward_hook(found.leave, always_call=True),
+            ]
+    try:
+        with found:
+            run_shapes(model, height, width)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def check_shape(model: nn.Module, shape: Size) -> None:
+    """Refuse pictures of a size that a network cannot take.
+
+    Args:
+        model, shape: as for :func:`pool_sizes`.
+
+    Raises:
+        ValueError: says why.
+        MissingExtra: the network needs a compiled operator that is not there.
+    """
+    _survey(model, shape)
+
+
+def pool_sizes(model: nn.Module, shape: Size) -> dict[str, Size]:
     """Sizes of the maps that adaptive average pools get for pictures of a size, found by running the network.
 
     Weights are left out of it: only shapes go through, which takes little time and memory.
@@ -206,51 +245,16 @@ def pool_sizes(model: nn.Module, shape: tuple[int, int]) -> dict[str, tuple[int,
 
     Raises:
         ValueError: a shape that the network cannot take, or a pool that gets maps of several sizes.
+        MissingExtra: the network needs a compiled operator that is not there.
     """
-    height, width = shape
-    if height < 1 or width < 1:
-        raise ValueError(f"the network cannot take pictures of {height}x{width} (height x width): they have no pixels")
-    sizes: dict[str, tuple[int, int]] = {}
-
-    def note(name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        size = (int(inputs[0].shape[-2]), int(inputs[0].shape[-1]))
-        if sizes.setdefault(name, size) != size:
-            raise ValueError(f"{name} pools maps of {sizes[name]} and of {size}: its pooling cannot be fixed")
-
-    hooks = [
-        module.register_forward_pre_hook(partial(note, name))
-        for name, module in model.named_modules()
-        if isinstance(module, (nn.AdaptiveAvgPool2d, MatmulPool, CascadePool))
-    ]
-    try:
-        _run_shapes(model, height, width)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return sizes
+    found = _survey(model, shape).modules
+    for name, sizes in found.items():
+        if len(sizes) > 1:
+            raise ValueError(f"{name} pools maps of {sizes[0]} and of {sizes[1]}: there is no one size")
+    return {name: sizes[0] for name, sizes in found.items()}
 
 
-def _run_shapes(model: nn.Module, height: int, width: int) -> None:
-    meta = {name: torch.empty_like(value, device="meta") for name, value in model.state_dict(keep_vars=True).items()}
-    meta |= {name: torch.empty_like(value, device="meta") for name, value in model.named_buffers()}
-    failures = RuntimeError, AssertionError, IndexError, ZeroDivisionError
-    try:
-        with torch.no_grad():
-            try:
-                out = torch.func.functional_call(model, meta, torch.empty(1, 3, height, width, device="meta"))
-            except failures:
-                # Not every operation knows how to do without numbers: then with them, or for the true reason.
-                out = model(torch.zeros(1, 3, height, width))
-    except failures as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(
-            f"the network cannot take pictures of {height}x{width} (height x width): {reason}; choose another shape"
-        ) from error
-    if tuple(out.shape[2:]) != (height, width):
-        raise ValueError(f"the network makes {tuple(out.shape[2:])} of pictures of {height}x{width} (height x width)")
-
-
-def feature_size(model: nn.Module, shape: tuple[int, int]) -> tuple[int, int] | None:
+def feature_size(model: nn.Module, shape: Size) -> Size | None:
     """Size of the maps that are pooled, for pictures of a size.
 
     Args:
@@ -260,13 +264,41 @@ def feature_size(model: nn.Module, shape: tuple[int, int]) -> tuple[int, int] | 
         ``(h, w)`` of the first pool's maps; ``None`` if the network has no adaptive average pool.
 
     Raises:
-        ValueError: as :func:`pool_sizes`.
+        ValueError, MissingExtra: as :func:`pool_sizes`.
     """
     return next(iter(pool_sizes(model, shape).values()), None)
 
 
-def prepare(model: nn.Module, shape: tuple[int, int], pooling: PoolingKind = "matmul") -> nn.Module:
+# -- exact ones in their place ---------------------------------------------------------------------------------------
+
+
+class _ExactFunctions(TorchFunctionMode):
+    """While active, adaptive pools that are called as functions compute by constant windows.
+
+    Args:
+        pools: what computes each call. Others go to PyTorch.
+    """
+
+    def __init__(self, pools: Mapping[_Call, nn.Module]) -> None:
+        super().__init__()
+        self._pools = pools
+
+    def __torch_function__(
+        self, func: Callable[..., Any], _: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        call = _called(func, args, kwargs)
+        if call is None or call not in self._pools:
+            return func(*args, **kwargs)
+        return self._pools[call](args[0] if args else kwargs["input"])
+
+
+def prepare(model: nn.Module, shape: Size, pooling: PoolingKind = "matmul") -> nn.Module:
     """Make a network ready to be traced for pictures of one size: in place, with every adaptive pool replaced.
+
+    Adaptive pools that are called as functions, maximum pools, and modules that pool maps of several sizes are
+    computed by constant windows whenever the network runs. Where their windows lie side by side they are left to
+    PyTorch's exporter, which writes them as one pool.
 
     Args:
         model: any network that takes ``(N, 3, H, W)`` and gives scores of that height and width.
@@ -278,9 +310,40 @@ def prepare(model: nn.Module, shape: tuple[int, int], pooling: PoolingKind = "ma
 
     Raises:
         ValueError: a shape that the network cannot take, or ``"cascade"`` where it is not exact.
+        MissingExtra: the network needs a compiled operator that is not there.
     """
-    sizes = pool_sizes(model, shape)
-    sizes = {name: size for name, size in sizes.items() if isinstance(model.get_submodule(name), nn.AdaptiveAvgPool2d)}
-    strides = {round(side / size[0]) for size in sizes.values() for side in shape[:1]}
-    _replace(model, sizes, pooling, stride=strides.pop() if len(strides) == 1 else None)
+    found = _survey(model, shape)
+    if _check_kind(pooling) == "native":
+        return model
+    adaptive = {
+        name: module for name in found.modules if isinstance(module := model.get_submodule(name), nn.AdaptiveAvgPool2d)
+    }
+    fixed = {name: found.modules[name][0] for name in adaptive if len(found.modules[name]) == 1}
+    calls = list(found.calls) + [
+        _Call(True, size, _bins(adaptive[name].output_size))
+        for name in adaptive.keys() - fixed
+        for size in found.modules[name]
+    ]
+    calls = [call for call in calls if not call.is_even]
+    if pooling == "cascade":
+        strides = {round(shape[0] / size[0]) for size in fixed.values()}
+        averages = [(size, _bins(adaptive[name].output_size)) for name, size in fixed.items()]
+        averages += [(call.size, call.bins) for call in calls if call.is_average]
+        _check_cascade(averages, strides.pop() if len(strides) == 1 else None)
+    _replace(model, fixed, pooling)
+    if calls:
+        kinds = {True: _POOLS[pooling], False: MaxPool}
+        _run_within(model, _ExactFunctions({call: kinds[call.is_average](call.size, call.bins) for call in calls}))
     return model
+
+
+def _run_within(model: Any, mode: TorchFunctionMode) -> None:
+    """Have a network always run within a mode."""
+    forward = model.forward
+
+    @functools.wraps(forward)
+    def within(*args: Any, **kwargs: Any) -> Any:
+        with mode:
+            return forward(*args, **kwargs)
+
+    model.forward = within

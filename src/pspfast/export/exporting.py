@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 import pspfast
-from pspfast.export.tracing import INPUT, OUTPUT, halve, trace
+from pspfast.export.attempts import Attempts
+from pspfast.export.proving import noise
+from pspfast.export.tracing import INPUT, OUTPUT
 from pspfast.formats.model_metadata import ModelMetadata, write_metadata
 from pspfast.graphs import model_files
-from pspfast.graphs.simplification import fixed_shapes, simplify
 from pspfast.pictures.reader import MAX_PIXELS
-from pspfast.system.captured_output import first_line
-from pspfast.system.libraries import MissingExtra, need
-from pspfast.system.onnx_sessions import open_session
+from pspfast.system.libraries import need
 from pspfast.system.output_conflicts import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
 
     from pspfast.export.networks import Network
     from pspfast.formats.model_metadata import InputKind, Layout, Pooling
@@ -34,9 +29,9 @@ __all__ = [
 
 OutputType = Literal["int64", "int32"]
 
-DEFAULT_OPSET = 11
-"""The one that every release of ATC lists, for Resize above all."""
-OPSETS = range(11, 18)
+DEFAULT_OPSET: Literal["auto"] = "auto"
+"""The lowest that works; 11 is the one that every release of ATC lists, for Resize above all."""
+OPSETS = range(11, 19)
 """What PyTorch's exporter and ATC both know."""
 
 # Runtimes add up in other orders, so undecided pixels flip: 0.01 % of them, and 0.7 % in half precision.
@@ -56,6 +51,8 @@ class Exported:
         size: of the file, in bytes.
         agreement: share of pixels labelled as PyTorch does, on seeded noise; ``None`` for batches above 1,
             which are the same graph; that one is compared if no other file is asked for.
+        opset: of its operators.
+        remarks: what has to be said beside: why it is no lower opset, and if all labels were of one class.
     """
 
     path: str
@@ -63,6 +60,8 @@ class Exported:
     operators: int
     size: int
     agreement: float | None
+    opset: int
+    remarks: tuple[str, ...] = ()
 
 
 def file_for_batch(path: str, batch: int) -> str:
@@ -84,7 +83,7 @@ def export(
     shape: tuple[int, int] = (500, 500),
     batch: Sequence[int] = (),
     dynamic_batch: bool = False,
-    opset: int = DEFAULT_OPSET,
+    opset: int | Literal["auto"] = DEFAULT_OPSET,
     input: InputKind = "float32",
     output_type: OutputType = "int64",
     layout: Layout = "n1hw",
@@ -106,7 +105,7 @@ def export(
         shape: ``(H, W)`` of the pictures.
         batch: pictures at once, a file each; 1 if neither this nor ``dynamic_batch`` is given.
         dynamic_batch: write a file for any number of pictures.
-        opset: one of :data:`OPSETS`.
+        opset: one of :data:`OPSETS`, or ``"auto"``: the lowest of them that works.
         input: ``"float32"`` or ``"float16"`` ``(N, 3, H, W)``, normalized; or ``"uint8"`` ``(N, H, W, 3)``, blue first,
             which the graph normalizes.
         output_type: of labels.
@@ -125,9 +124,10 @@ def export(
         The files: the one for any number of pictures first, then by batch.
 
     Raises:
-        CheckpointError: not a checkpoint, or not of this network.
+        CheckpointError: not a checkpoint, not of this network, or with weights that are NaN or infinite.
         ValueError: options that contradict each other, or a shape the network cannot take.
-        RuntimeError: PyTorch cannot export it, or what came out computes something else; nothing is written then.
+        RuntimeError: PyTorch cannot export it, it labels otherwise in each pass, half precision overflows, or what came
+            out computes something else; nothing is written then.
         OutputError: a file cannot be written.
         MissingExtra: a library is not installed.
     """
@@ -139,6 +139,7 @@ def export(
     check_outputs(files.values(), [checkpoint] if config is None else [checkpoint, config])
     for path in files.values():
         model_files.check_writable(path)
+    from pspfast.export import soundness
     from pspfast.export.deployment import Deployed
     from pspfast.export.networks import load_network
 
@@ -149,52 +150,55 @@ def export(
             f"{checkpoint}: the network tells {network.num_classes} classes apart, {len(network.classes)} are named; "
             "say how they are called (--classes)"
         )
-    network.prepare(shape, pooling)
+    soundness.check_weights(network.module, checkpoint)
+    network.check_shape(shape)
     metadata = _metadata(network, checkpoint, shape, input, layout, pooling, logits=logits)
     kind = None if logits else getattr(torch, output_type)
     deployed = Deployed(
         network.module, input, layout, kind, mean=metadata.mean, std=metadata.std, to_rgb=metadata.to_rgb
     ).eval()
+    example = torch.from_numpy(noise(input, shape))
+    # Before anything is replaced in it: files are compared with the network as it is.
+    expected = soundness.labels_of(deployed, example)
+    network.prepare(shape, pooling)
+    given = soundness.run(deployed, example)
+    labels = given.argmax(1) if logits else given
+    soundness.check_repeats(expected, labels, lambda: soundness.labels_of(deployed, example), _LEAST_AGREEMENT)
 
-    step(f"tracing at {shape[1]}x{shape[0]}, opset {opset}")
-    example = torch.from_numpy(_noise(input, shape))
-    try:
-        model = trace(deployed, example, opset)
-    except RuntimeError as error:
-        if pooling != "native":
-            raise
-        raise RuntimeError(f"{error}; pooling 'matmul' writes adaptive pools of every size") from error
-    with torch.no_grad():
-        expected = deployed.scores(example).argmax(1).numpy()
-    del deployed, network  # a ResNet-101's weights are there twice by now
-    if fp16:
-        step("converting to half precision")
-        model = halve(model, keep=(INPUT,) * (input == "float32") + (OUTPUT,) * logits)
-
-    least = LEAST_AGREEMENT_HALF if fp16 else _LEAST_AGREEMENT
-    written = []
+    attempts = Attempts(
+        deployed,
+        example,
+        given.shape,
+        expected.numpy(),
+        least=LEAST_AGREEMENT_HALF if fp16 else _LEAST_AGREEMENT,
+        logits=logits,
+        keeps=(INPUT,) * (input == "float32") + (OUTPUT,) * logits if fp16 else None,
+        name=output_file,
+        advice="; pooling 'matmul' writes adaptive pools of every size" if pooling == "native" else "",
+        step=step,
+    )
     # Sixteen pictures at once would need the memory of sixteen: one is compared, first of all.
-    for number in files if {None, 1} & files.keys() else [1, *files]:
-        step(f"simplifying for {'any batch' if number is None else f'batch {number}'}")
-        shapes = None if number is None else fixed_shapes(model, number)
-        simple = simplify(model, shapes, compare=False)  # with PyTorch instead, which sees more
+    numbers = list(files) if {None, 1} & files.keys() else [1, *files]
+    graph = attempts.at_lowest(OPSETS, numbers[0]) if opset == "auto" else attempts.at(opset, numbers[0])
+    same = soundness.remark_of_labels(expected, network.classes)
+    remarks = tuple(one for one in (graph.remark, same) if one)
+    written = []
+    for number in numbers:
+        is_first = number == numbers[0]
+        simple = graph.simple if is_first else attempts.simplified(graph.traced, number)
+        agreement = graph.agreement if is_first else attempts.compared(simple) if number == 1 else None
         write_metadata(simple, metadata)
-        agreement = None
-        if number in (None, 1):
-            agreement = float(np.mean(_labels(simple, example.numpy(), logits=logits) == expected))
-            if agreement < least:
-                raise RuntimeError(
-                    f"{output_file}: the exported model labels {agreement:.4%} of the pixels as PyTorch does, "
-                    f"{least:.2%} were expected; it is not written. Please report this"
-                )
         if number in files:
             model_files.save(simple, files[number])
-            written.append(Exported(files[number], number, len(simple.graph.node), simple.ByteSize(), agreement))
+            size = simple.ByteSize()
+            written.append(
+                Exported(files[number], number, len(simple.graph.node), size, agreement, graph.opset, remarks)
+            )
     return written
 
 
 def _check(
-    shape: tuple[int, int], batch: Sequence[int], opset: int, *, logits: bool, output_type: str, layout: str
+    shape: tuple[int, int], batch: Sequence[int], opset: int | str, *, logits: bool, output_type: str, layout: str
 ) -> None:
     if min(shape) < 1:
         raise ValueError(f"shape must be a positive height and width, got {shape}")
@@ -202,8 +206,8 @@ def _check(
         raise ValueError(f"shape must have no more than {MAX_PIXELS:,} pixels, got {shape[0]} x {shape[1]}")
     if any(number < 1 for number in batch):
         raise ValueError(f"batches must be positive, got {list(batch)}")
-    if opset not in OPSETS:
-        raise ValueError(f"opset must be {OPSETS.start} to {OPSETS.stop - 1}, got {opset}")
+    if opset != "auto" and opset not in OPSETS:
+        raise ValueError(f"opset must be auto, or {OPSETS.start} to {OPSETS.stop - 1}, got {opset}")
     if logits and (output_type != "int64" or layout != "n1hw"):
         raise ValueError("scores have neither an integer type nor a layout of labels: leave them out, or the scores")
 
@@ -244,25 +248,3 @@ def _metadata(
         pooling=pooling,
         version=pspfast.__version__,
     )
-
-
-def _noise(kind: InputKind, shape: tuple[int, int]) -> NDArray[Any]:
-    """One picture of noise as the model takes it; smooth over eight pixels, so that it gets through to the features."""
-    rng = np.random.default_rng(0)
-    coarse = rng.standard_normal((1, 3, -(-shape[0] // 8), -(-shape[1] // 8)))
-    picture = coarse.repeat(8, axis=2).repeat(8, axis=3)[:, :, : shape[0], : shape[1]]
-    picture = picture + 0.25 * rng.standard_normal(picture.shape)
-    if kind == "uint8":
-        return np.ascontiguousarray(np.clip(picture * 50 + 115, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1))
-    return picture.astype(kind)
-
-
-def _labels(model: Any, example: NDArray[Any], *, logits: bool) -> NDArray[Any]:
-    """What ONNX Runtime labels the example as, ``(1, H, W)``."""
-    try:
-        (output,) = open_session(model.SerializeToString()).run([OUTPUT], {INPUT: example})
-    except MissingExtra:
-        raise
-    except Exception as error:  # each of its reasons has its own class, which are not public
-        raise RuntimeError(f"ONNX Runtime fails with the exported model: {first_line(error)}") from error
-    return np.asarray(output.argmax(1) if logits else output.reshape(1, *output.shape[-2:]))

@@ -320,10 +320,6 @@ class OnnxRunner:
 
     def _chosen_output(self, outputs: Sequence[Any], asked: str | None, onnx: Any) -> Any:
         """The output that is asked for, or called ``output``, or that alone can be labels or scores."""
-        for one in outputs:
-            if not one.type.HasField("tensor_type"):
-                kind = str(one.type.WhichOneof("value") or "nothing").removesuffix("_type")
-                raise ValueError(f"{self._name}: its output {one.name!r} is a {kind}; labels and scores are tensors")
         names = [one.name for one in outputs]
         if asked is not None and asked not in names and asked.isdecimal() and int(asked) < len(names):
             asked = names[int(asked)]

@@ -27,15 +27,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
-from pspfast.export.pspnet import load_weights, resize, without_prefix
+from pspfast.export.pspnet import load_weights, without_prefix
+from pspfast.export.traceable import TraceableFunctions
 from pspfast.system.captured_output import first_line
 from pspfast.system.libraries import MissingExtra, need
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
@@ -73,8 +72,8 @@ class ConfigFacts:
 class Segmentor(nn.Module):
     """A network of mmsegmentation as a plain one: pictures to scores of their size, in evaluation mode.
 
-    Keys of its state dict are mmsegmentation's. While it is traced, maps are scaled to constant sizes, see
-    :func:`pspfast.export.pspnet.resize`.
+    Keys of its state dict are mmsegmentation's. While it is traced, what PyTorch's exporter cannot write is computed
+    otherwise, see :mod:`pspfast.export.traceable`.
 
     Attributes:
         num_classes: channels of the scores.
@@ -92,25 +91,9 @@ class Segmentor(nn.Module):
         """Scores ``(N, classes, H, W)`` of normalized pictures ``(N, 3, H, W)``."""
         size = x.shape[2:]
         about = {"ori_shape": size, "img_shape": size, "pad_shape": size, "padding_size": [0, 0, 0, 0]}
-        with _ConstantSizes() if torch.jit.is_tracing() else contextlib.nullcontext():
+        with TraceableFunctions() if torch.jit.is_tracing() else contextlib.nullcontext():
             scores: Tensor = self._network.encode_decode(x, [about])
         return scores
-
-
-class _ConstantSizes(TorchFunctionMode):
-    """Bilinear scaling as :func:`pspfast.export.pspnet.resize` does it, wherever a network does it."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], _: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is functional.interpolate:
-            names = ("input", "size", "scale_factor", "mode", "align_corners", "recompute_scale_factor", "antialias")
-            said = dict(zip(names, args, strict=False)) | kwargs
-            size, is_bilinear = said.get("size"), said.get("mode") == "bilinear"
-            if is_bilinear and isinstance(size, (tuple, list)) and not said.get("antialias"):
-                return resize(said["input"], size, align_corners=bool(said.get("align_corners")))
-        return func(*args, **kwargs)
 
 
 # -- configs ---------------------------------------------------------------------------------------------------------
@@ -162,6 +145,8 @@ def _load(config: str) -> tuple[str, Any]:
         try:
             loaded = mmengine.Config.fromfile(path)
         except Exception as error:  # a config is code: it can raise anything
+            if missing := _missing_module(error):
+                raise MissingExtra(f"{path}: {_missing_text(missing)}") from error
             problem = first_line(error)
         # Not from the error, which holds files that mmengine left open: they go, with a warning, in silence.
         if loaded is None:
@@ -260,7 +245,7 @@ def build_from_config(
         ValueError: no config of a network that gives scores of whole pictures.
         CheckpointError: a checkpoint of another network than the config's; says which keys are missing, unexpected or
             of another shape.
-        MissingExtra: mmsegmentation is not installed.
+        MissingExtra: mmsegmentation is not installed, or another library that the model has parts of.
     """
     where, loaded = _load(config)
     model = loaded.model
@@ -272,7 +257,9 @@ def build_from_config(
         )
     weights = None if state_dict is None else without_prefix(state_dict)
     _without_training(model)
-    if weights is not None and not any(key.startswith("auxiliary_head.") for key in weights):
+    # Set only where it is: not every kind of model takes one.
+    is_trained_alone = weights is not None and not any(key.startswith("auxiliary_head.") for key in weights)
+    if "auxiliary_head" in model and is_trained_alone:
         model.auxiliary_head = None
     with _quiet():
         _stand_in_for_operators()
@@ -284,6 +271,8 @@ def build_from_config(
             with DefaultScope.overwrite_default_scope("mmseg"):
                 network = MODELS.build(model)
         except Exception as error:  # whatever a constructor may raise
+            if missing := _missing_module(error) or _missing_scope(model):
+                raise MissingExtra(f"{where}: {_missing_text(missing)}") from error
             raise ValueError(f"{where}: mmsegmentation cannot build its model: {first_line(error)}") from error
     if not hasattr(network, "encode_decode") or not isinstance(getattr(network, "out_channels", None), int):
         raise ValueError(f"{where}: its model, {model['type']}, is no segmentor that gives scores of classes")
@@ -312,6 +301,31 @@ def _without_training(node: Any) -> None:
     elif isinstance(node, (list, tuple)):
         for value in node:
             _without_training(value)
+
+
+def _missing_module(error: BaseException | None) -> str:
+    """The library whose absence is behind an error; empty if none is."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            return error.name.partition(".")[0]
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _missing_scope(node: Any) -> str:
+    """The first library that a model's config takes parts of (``mmdet.PixelDecoder``) and that is not installed."""
+    if isinstance(node, dict):
+        scope, dot, _ = str(node.get("type", "")).partition(".")
+        if dot and scope.isidentifier() and importlib.util.find_spec(scope) is None:
+            return scope
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        return next((missing for one in node if (missing := _missing_scope(one))), "")
+    return ""
+
+
+def _missing_text(library: str) -> str:
+    return f"its model has parts of {library}, which is not installed; pip install {library}"
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -343,7 +357,10 @@ class _Operators(types.ModuleType):
             raise AttributeError(name)
 
         def missing(*_: Any, **__: Any) -> Any:
-            raise RuntimeError(f"this network needs mmcv's compiled operator {name}, which this mmcv does not have")
+            raise MissingExtra(
+                f"this network needs mmcv's compiled operator {name}, which this mmcv does not have (mmcv-lite has "
+                "none); install an mmcv with operators"
+            )
 
         return missing
 

@@ -40,6 +40,17 @@ class Network:
     sha256: str
     config: str
 
+    def check_shape(self, shape: tuple[int, int]) -> None:
+        """Refuse pictures of a size that the network cannot take, and a network that lacks an operator.
+
+        Raises:
+            ValueError: says why.
+            MissingExtra: names the operator.
+        """
+        from pspfast.export.exact_pooling import check_shape
+
+        check_shape(self.module, shape)
+
     def prepare(self, shape: tuple[int, int], pooling: Pooling) -> None:
         """Fix the network to pictures of one size, and choose how its pyramid pooling is computed.
 

@@ -98,7 +98,7 @@ def npu_formats(bytes_a_pixel: int, num_classes: int) -> list[str]:
     """Which types in NC1HWC0, in which channels are filled up to whole blocks, have this size.
 
     Example:
-        >>> npu_formats(64, 21), npu_formats(42, 21)
+        >>> npu_formats(64, 21), npu_formats(42, 21)  # 32 halves, or 16 floats of which one counts; 21 halves
         (['float16 in blocks of 16', 'float32 in blocks of 16'], [])
     """
     return [

@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from pspfast.datasets import VOC, pictures_in, read_split
+from pspfast.datasets import VOC, find_labels, labels_of_another_suffix, pictures_in, read_split
 from pspfast.formats.ledger import Subject
 from pspfast.runtimes.model_facts import metadata_of, shape_of_picture
 from pspfast.speed.clocks import TimedBins, TimedPictures
@@ -21,7 +21,7 @@ from pspfast.stages.model_output import resolve_output
 from pspfast.system.terminal import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pspfast.datasets import DataSet
     from pspfast.formats.model_metadata import Channels, ModelMetadata
@@ -102,6 +102,7 @@ def benchmark_pictures(
             else:
                 named = data_set
                 check_classes(path, found.metadata, named)
+            _check_labels(label_folder, names, named)
             rules = Rules(
                 Subject(named.classes, named.ignore_index, "exact", named.name),
                 named.label_map,
@@ -116,6 +117,14 @@ def benchmark_pictures(
 
         warm = WarmModel(one, batch_of(one, batch), workers, warmup, shape, quiet)
         return warm.data_set(make_source, names, handling, model=os.fspath(model), device=device)
+
+
+def _check_labels(folder: str, names: Sequence[str], data_set: DataSet) -> None:
+    """Refuse a folder that has no labels of any picture by the names looked for, and has them by others."""
+    if not any(os.path.exists(find_labels(folder, name, data_set)) for name in names):
+        said = labels_of_another_suffix(folder, names, data_set)
+        if said is not None:
+            raise ValueError(said)
 
 
 def _data_set_of(metadata: ModelMetadata | None, num_classes: int | None) -> DataSet:

@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 __all__ = ["captured", "first_line", "tell_printed"]
 
-_MOST_LINES = 30  # torch lists its whole graph, 650 lines for a ResNet-50
+_MOST_LINES = 30
 
 
 @contextmanager
-def captured(what: str) -> Iterator[None]:
+def captured(what: str, *, tells: bool = True) -> Iterator[None]:
     """Withhold everything that is printed, by C++ too, and every warning; tell the end of it if the block raises.
 
     The whole process is silent meanwhile, so this is for steps that nothing else runs beside.
 
     Args:
         what: is running, for the line above what is told.
+        tells: whether it is told; not of a library that prints its whole graph, and says why in what it raises.
     """
     with TemporaryFile() as log:
         try:
@@ -36,7 +37,8 @@ def captured(what: str) -> Iterator[None]:
                 yield
         except Exception:
             log.seek(0)
-            tell_printed(what, log.read())
+            if tells:
+                tell_printed(what, log.read())
             raise
 
 

@@ -48,7 +48,11 @@ class _ManyNumbers(console.GuardedCommand):
 @click.option("--batch", type=click.IntRange(min=1), multiple=True, metavar="N ...", help="A file each.  [default: 1]")
 @click.option("--dynamic-batch", is_flag=True, help="A file for any number of pictures.")
 @click.option(
-    "--opset", type=click.IntRange(OPSETS.start, OPSETS.stop - 1), default=DEFAULT_OPSET, help="11: for every ATC."
+    "--opset",
+    type=click.Choice([DEFAULT_OPSET, *map(str, OPSETS)]),
+    metavar=f"auto|{OPSETS.start}...{OPSETS.stop - 1}",
+    default=DEFAULT_OPSET,
+    help="auto: the lowest that works; 11 is for every ATC.",
 )
 @click.option(
     "--input",
@@ -122,14 +126,19 @@ def main(
         if not quiet:
             terminal.tell(f"{time.perf_counter() - started:6.1f} s  {text}")
 
+    if wishes["opset"] != DEFAULT_OPSET:
+        wishes["opset"] = int(wishes["opset"])
     files = export(checkpoint, output_file, config=config, classes=names, trust=trust_checkpoint, step=step, **wishes)
     for file in files:
         batch = "any batch" if file.batch is None else f"batch {file.batch}"
         same = "" if file.agreement is None else f", {file.agreement:.4%} of the pixels of noise as PyTorch labels them"
+        opset = f", opset {file.opset}" if file.opset != OPSETS.start else ""
         # A model that goes to standard output is the result there.
         (terminal.tell if is_stream else terminal.report)(
-            f"{file.path}: {batch}, {file.operators} operators, {file.size / 1e6:.1f} MB{same}"
+            f"{file.path}: {batch}, {file.operators} operators, {file.size / 1e6:.1f} MB{opset}{same}"
         )
+    for remark in files[0].remarks:
+        terminal.tell(remark)
     if json_file is not None:
         write_json(json_file, {"checkpoint": checkpoint, "files": files})
     complaints: list[str] = []
