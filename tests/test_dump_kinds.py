@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pspfast.datasets import pictures_in
 from pspfast.formats.dump_contents import classes_are_last
 from pspfast.formats.dump_record import DUMP_TYPES
 from pspfast.formats.dumped_masks import DumpError, DumpReader, UnlikeMaskError
 from pspfast.formats.dumps import Dump, find_dumps
+from pspfast.formats.info_files import jpg_info
 from pspfast.stages.postprocessing import postprocess
 
 if TYPE_CHECKING:
@@ -285,3 +287,23 @@ def test_folders_in_the_folder(tmp_path: Path) -> None:
         find_dumps(str(tmp_path), {"a": ("a",)}, output=0)
     with pytest.raises(ValueError, match=r"no dumps of output 1 \(<stem>_1"):
         find_dumps(str(tmp_path), {"a": ("a",)}, output=1)
+
+
+def test_the_published_crop_of_a_canvas_that_is_not_square_is_remarked(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = folder_of(tmp_path, mask_of(5).astype(np.int32), 5)
+    postprocess(tmp_path / "dumps", **options)
+    assert capfd.readouterr().err == ""
+    postprocess(tmp_path / "dumps", geometry="reference", **options)
+    assert "knows square canvases only: of 64x96 (height x width)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["._a.png", ".hidden.jpg", "._a.PNG"])
+def test_hidden_files_are_no_pictures(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"macOS was here")
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    assert pictures_in(tmp_path) == ["a.png"]
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.jpg")
+    lines, left_out = jpg_info(str(tmp_path))
+    assert ([line.split()[1] for line in lines], left_out) == ([str(tmp_path / "b.jpg")], [])

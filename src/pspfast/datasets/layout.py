@@ -103,7 +103,7 @@ def pictures_in(folder: str | os.PathLike[str], data_set: DataSet = VOC) -> list
     paths = _files_in(os.fspath(folder), data_set.nested)
     if data_set.picture_suffix:
         return [data_set.id_of(path) for path in sorted(paths) if _ends_in(path, data_set.picture_suffix)]
-    return sorted(path for path in paths if is_named_as_picture(path))
+    return sorted(path for path in paths if is_named_as_picture(path) and not os.path.basename(path).startswith("."))
 
 
 def labels_in(folder: str | os.PathLike[str], data_set: DataSet = VOC) -> list[tuple[str, str]]:

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
 __all__ = [
@@ -22,11 +20,19 @@ __all__ = [
     "no_classes_of", "wider_but_for_few", "wider_integers",
 ]  # fmt: skip
 
-_PIECES, _PIECE = 8, 8192  # what is looked at of class scores
+_PIECES, _PIECE = 16, 256  # what is looked at of class scores
+_LARGE = 1 << 21  # values
 _SAMPLES = 4096  # bytes of a mask that mostly show that it is no wider type
 _FEW = 4  # fewer pixels say nothing
 _MOST_DISTINCT = 16  # of labels that are no class
 _MOST_LABEL = 65_535
+# Bytes of a label -> bits of 8 bytes that are the first and the second half of each wider type.
+_HALVES = {
+    1: ((0x00FF00FF00FF00FF, 0xFF00FF00FF00FF00), (0x0000FFFF0000FFFF, 0xFFFF0000FFFF0000), (2**32 - 1, 2**64 - 2**32)),
+    2: ((0x0000FFFF0000FFFF, 0xFFFF0000FFFF0000), (2**32 - 1, 2**64 - 2**32)),
+    4: ((2**32 - 1, 2**64 - 2**32),),
+    8: (),
+}
 # Magnitudes of scores; those of halves end elsewhere.
 _SMALLEST, _LARGEST = 1e-12, 1e12
 
@@ -114,19 +120,14 @@ def are_scores(values: NDArray[Any], num_classes: int, *, nan: bool) -> bool:
     return 2 * usual >= min(nonzero, values.size // num_classes)
 
 
-def _magnitudes(values: NDArray[Any], smallest: float) -> tuple[int, int, int]:
+def _magnitudes(values: NDArray[Any], smallest: float) -> tuple[int, ...]:
     """How many of the values that are looked at are not 0, of a usual magnitude or infinite, and NaN; scaled to all."""
-    seen = nonzero = usual = nans = 0
-    for piece in _pieces(values.reshape(-1)):
-        sizes = np.abs(piece.astype(np.result_type(piece, np.float32)))
-        with np.errstate(invalid="ignore"):
-            fine = ((sizes >= smallest) & (sizes <= _LARGEST)) | np.isinf(sizes)
-        seen += len(piece)
-        nonzero += int(np.count_nonzero(sizes))
-        usual += int(np.count_nonzero(fine))
-        nans += int(np.count_nonzero(np.isnan(sizes)))
-    share = values.size / seen
-    return int(nonzero * share), int(usual * share), int(nans * share)
+    piece = _pieces(values.reshape(-1))
+    sizes = np.abs(piece.astype(np.result_type(piece, np.float32)))
+    with np.errstate(invalid="ignore"):
+        fine = ((sizes >= smallest) & (sizes <= _LARGEST)) | np.isinf(sizes)
+    share = values.size / piece.size
+    return tuple(int(np.count_nonzero(one) * share) for one in (sizes, fine, np.isnan(sizes)))
 
 
 def classes_are_last(scores: NDArray[Any], num_classes: int) -> bool | None:
@@ -185,13 +186,13 @@ def wider_integers(part: NDArray[np.uint8], itemsize: int) -> tuple[int, bool]:
         >>> wider_integers(labels, 1), wider_integers(labels.astype(np.int32).view(np.uint8), 1)
         ((0, False), (4, True))
     """
-    words = part[: len(part) // 8 * 8].view(np.uint64)
+    words = part[: len(part) // 8 * 8].view("<u8")
     middle = len(words) // 2
     for seen in (words[middle : middle + _SAMPLES // 8], words):
-        places = np.frombuffer(np.bitwise_or.reduce(seen).tobytes(), np.uint8).reshape(-1, itemsize).max(1)
-        if all(min(halves) for halves in _halves_filled(places)):
+        filled = int(np.bitwise_or.reduce(seen))
+        if all(filled & first and filled & second for first, second in _HALVES[itemsize]):
             return 0, False
-    if not places.any():
+    if not filled:
         return 0, False
     return wider_but_for_few(part, itemsize)
 
@@ -215,43 +216,34 @@ def wider_but_for_few(part: NDArray[np.uint8], itemsize: int) -> tuple[int, bool
     return 0, False
 
 
-def _halves_filled(places: NDArray[np.uint8]) -> Iterator[tuple[bool, bool]]:
-    """Of each wider type, whether anything is in the first and in the second half of its bytes."""
-    width = 2
-    while width <= len(places):
-        halves = places.reshape(-1, 2, width // 2)
-        yield bool(halves[:, 0].any()), bool(halves[:, 1].any())
-        width *= 2
-
-
 def _alike(values: NDArray[Any], stride: int) -> tuple[float, float]:
     """How much more values differ that lie closer together than ``stride``, and what of it may be chance."""
-    nearer = range(1, min(stride, 4))
-    differences = dict.fromkeys((*nearer, stride), 0.0)
-    informative = 0
-    for piece in _pieces(values):
-        ordered = _in_order(piece)
-        for step in differences:
-            found = np.abs(ordered[step:] - ordered[:-step])
-            if found.size:
-                differences[step] += float(found.mean())
-            if step == stride:
-                informative += np.count_nonzero(found)
+    ordered = _in_order(_pieces(values))
+    differences = {}
+    for step in (*range(1, min(stride, 4)), stride):
+        found = np.abs(ordered[:, step:] - ordered[:, :-step])
+        differences[step] = float(found.mean()) if found.size else 0.0
+    informative = int(np.count_nonzero(found))  # at the stride, which comes last
     slack = max(0.1, 4 / math.sqrt(max(informative, 1)))
-    apart = differences[stride]
-    closer = min(differences[step] for step in nearer)
+    apart = differences.pop(stride)
+    closer = min(differences.values())
     if not apart:
         return (math.inf if closer else 1.0), 0.1
     return closer / apart, slack
 
 
-def _pieces(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Parts of what lies in a file; all of it where these are all the same value."""
-    room = max(len(values) - _PIECE, 0)
-    pieces = [values[start : start + _PIECE] for start in range(0, room + 1, max(room // (_PIECES - 1), 1))]
-    if len(values) <= _PIECES * _PIECE or not any((one != one[0]).any() for one in pieces):
-        pieces = [values[start : start + _PIECE] for start in range(0, len(values), _PIECE)]
-    yield from pieces
+def _pieces(values: NDArray[Any]) -> NDArray[Any]:
+    """``(pieces, values)`` of what lies in a file, from all over it.
+
+    All of it where these are all the same value, unless it is large: with classes last no part of it would be.
+    """
+    if len(values) <= _PIECES * _PIECE:
+        return values[None]
+    step = (len(values) - _PIECE) // (_PIECES - 1)
+    pieces = np.stack([values[number * step : number * step + _PIECE] for number in range(_PIECES)])
+    if len(values) > _LARGE or (pieces != pieces[:, :1]).any():
+        return pieces
+    return values[None]
 
 
 def _in_order(values: NDArray[Any]) -> NDArray[np.float64]:

@@ -72,7 +72,9 @@ def _paths(folder: str, suffixes: tuple[str, ...]) -> tuple[list[str], list[str]
     if not folder:
         raise ValueError("the folder has an empty name")
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.name.lower().endswith(suffixes))
+        names = sorted(
+            entry.name for entry in entries if entry.name.lower().endswith(suffixes) and not entry.name.startswith(".")
+        )
     if not names:
         raise ValueError(f"{folder}: no {' or '.join(suffixes)} files in this folder")
     paths, left_out = [], []

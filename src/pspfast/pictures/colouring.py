@@ -87,7 +87,8 @@ def _indices(labels: NDArray[Any]) -> NDArray[np.uint8]:
     """Which colour each label has."""
     if labels.dtype == np.uint8:
         return np.ascontiguousarray(labels)
-    return np.where(labels == _WIDE_VOID, _VOID, labels % _COLOURS).astype(np.uint8)
+    places = labels.astype(np.intp, copy=False)  # no small type is divided by 256
+    return np.where(places == _WIDE_VOID, _VOID, places % _COLOURS).astype(np.uint8)
 
 
 def colour_of(label: int, palette: bytes) -> bytes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CropRule", "Letterbox"]
+__all__ = ["CropRule", "Letterbox", "crop_remark"]
 
 CropRule = Literal["exact", "reference"]
 
@@ -182,6 +182,21 @@ class Letterbox:
         except RecursionError:
             raise ValueError("a letterbox has no nested fields") from None
         return cls.from_dict(fields)
+
+
+def crop_remark(rule: CropRule, canvas: tuple[int, int]) -> str:
+    """What has to be said of scores by a rule; empty if nothing.
+
+    Example:
+        >>> crop_remark("reference", (500, 500)), crop_remark("exact", (64, 96))
+        ('', '')
+    """
+    if rule != "reference" or canvas[0] == canvas[1]:
+        return ""
+    return (
+        f"the published crop knows square canvases only: of {canvas[0]}x{canvas[1]} (height x width) it takes other "
+        "columns than those of the picture, and these scores are of that; --geometry exact takes the picture"
+    )
 
 
 def _check_pair(name: str, pair: object, *, least: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from pspfast.formats.dumped_masks import DumpError, DumpReader, UnlikeMaskError
 from pspfast.formats.ledger import Entry, LedgerWriter, Subject
 from pspfast.formats.result import Result
 from pspfast.metrics.class_pairs import Pairs
-from pspfast.pictures.geometry import Letterbox
+from pspfast.pictures.geometry import Letterbox, crop_remark
 from pspfast.pictures.labels import read_labels
 from pspfast.pictures.reader import MAX_PIXELS, PictureError
 from pspfast.stages.counting import (
@@ -329,6 +329,8 @@ def postprocess_with(dump_folder: str | os.PathLike[str], options: PostprocessOp
 
         total = len(pairing.pictures) + len(pairing.missing)
         progress = open_files.enter_context(Progress("pictures", total, quiet=options.quiet))
+        if remark := crop_remark(options.geometry, pairing.canvas):
+            progress.say(remark)
         order = [picture.name for picture in pairing.pictures]
         tally = Tally(
             order, rules, writer, progress, strict=options.strict, missing=pairing.missing, repeated=pairing.repeated

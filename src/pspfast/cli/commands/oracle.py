@@ -13,6 +13,7 @@ from pspfast.cli.path_types import NameOrPath
 from pspfast.datasets import find_labels, labels_in, labels_of_another_suffix, no_labels, places, read_split
 from pspfast.formats.result import table
 from pspfast.metrics.confusion import ConfusionMatrix
+from pspfast.pictures.geometry import crop_remark
 from pspfast.system import terminal
 from pspfast.system.files import write_json
 from pspfast.system.output_conflicts import check_outputs
@@ -112,6 +113,9 @@ def main(
         files = [find_labels(ann_dir, name, data_set) for name in names]
         if not any(map(os.path.exists, files)) and (said := labels_of_another_suffix(ann_dir, names, data_set)):
             raise ValueError(said)
+    for canvas in canvases:
+        if remark := crop_remark("reference", canvas):
+            terminal.tell(f"reference crop: {remark}")
     findings, failures = oracle(
         files,
         canvases=canvases,

@@ -16,6 +16,7 @@ import numpy as np
 import pspfast
 from pspfast.formats.external_weights import sha256_of_model
 from pspfast.formats.ledger import LedgerWriter, Subject
+from pspfast.pictures.geometry import crop_remark
 from pspfast.pictures.reader import MAX_PIXELS
 from pspfast.runtimes.runtime import Runtime, RuntimeFault
 from pspfast.stages.batching import Flow
@@ -163,6 +164,8 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
         showcase = Showcase(str(folder / EXAMPLES), rules.num_classes, source.data_set.mask_palette())
         total = len(source.items) + len(source.missing)
         progress = opened.enter_context(Progress("pictures", total, already=len(kept), quiet=options.quiet))
+        if remark := crop_remark(options.geometry, setup.model_input.letterbox.canvas):
+            progress.say(remark)
         tally = _begun_tally(source, rules, writer, progress, kept, showcase)
 
         left = [item for item in source.items if item.name not in kept]
