@@ -579,6 +579,15 @@ def test_scores_without_a_largest_are_no_class(scores: Any, kind: str) -> None:
     assert metric.confusion_matrix.counts.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 2]]
 
 
+def test_arrays_are_no_tensors(scores: Any) -> None:
+    import torch
+
+    metric, mask = scores(3), torch.zeros(1, 2, 2, dtype=torch.long)
+    for preds, target in ((mask.numpy(), mask), (mask, mask.numpy()), (mask.tolist(), mask)):
+        with pytest.raises(TypeError, match="must be a tensor, got"):
+            metric.update(preds, target)
+
+
 def test_one_hot_tensors_are_refused(scores: Any) -> None:
     import torch
 

@@ -722,3 +722,13 @@ def test_masked_arrays_are_refused(place: str) -> None:
     matrix = ConfusionMatrix(3)
     matrix.update(whole, whole)
     assert matrix.total == 4
+
+
+@pytest.mark.parametrize("make", [ConfusionMatrix, BoundaryIoU])
+def test_what_cannot_be_merged(make: Any) -> None:
+    metric, good = make(3), make(3)
+    good.update(np.zeros((4, 4), int), np.zeros((4, 4), int))
+    for other in (None, "matrix", np.zeros((3, 3))):
+        with pytest.raises(TypeError, match=f"got {type(other).__name__}"):
+            metric.merge(good, other)
+        assert metric.areas().truth.sum() == 0

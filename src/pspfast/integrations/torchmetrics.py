@@ -104,9 +104,12 @@ class SegmentationScores(Metric):
             target: labels ``(N, ...)``.
 
         Raises:
-            TypeError: labels that are not integers.
+            TypeError: no tensors, or labels that are not integers.
             ValueError: shapes that do not fit, or one-hot masks; nothing is counted.
         """
+        for name, values in (("preds", preds), ("target", target)):
+            if not isinstance(values, torch.Tensor):
+                raise TypeError(f"{name} must be a tensor, got {type(values).__name__}; torch.as_tensor makes one")
         if preds.is_floating_point():
             if preds.ndim != target.ndim + 1 or preds.ndim < 2 or preds.shape[1] != self.num_classes:
                 raise ValueError(

@@ -101,9 +101,12 @@ class BoundaryIoU:
         """Add the counts of others.
 
         Raises:
+            TypeError: something else; nothing is added.
             ValueError: one of another ``num_classes`` or ``dilation_ratio``; nothing is added.
         """
         for other in others:
+            if not isinstance(other, BoundaryIoU):
+                raise TypeError(f"only a BoundaryIoU can be merged into one, got {type(other).__name__}")
             if other.num_classes != self.num_classes:
                 raise ValueError(f"cannot merge {other.num_classes} classes into {self.num_classes}")
             if other.dilation_ratio != self.dilation_ratio:

@@ -164,8 +164,15 @@ class ConfusionMatrix:
             self._cells.add(cells, pixels)
 
     def merge(self, *others: ConfusionMatrix) -> None:
-        """Add the counts of others with the same ``num_classes``; their label rules may differ."""
+        """Add the counts of others with the same ``num_classes``; their label rules may differ.
+
+        Raises:
+            TypeError: something that is no matrix; nothing is added.
+            ValueError: one of another ``num_classes``; nothing is added.
+        """
         for other in others:
+            if not isinstance(other, ConfusionMatrix):
+                raise TypeError(f"only a ConfusionMatrix can be merged into one, got {type(other).__name__}")
             if other.num_classes != self.num_classes:
                 raise ValueError(f"cannot merge {other.num_classes} classes into {self.num_classes}")
         for other in others:
