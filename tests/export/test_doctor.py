@@ -572,6 +572,17 @@ def test_pools_of_open_size_are_judged_by_their_kernels() -> None:
     assert not repairs and left[0][0] == "pool" and "not fixed" in left[0][1]
 
 
+@pytest.mark.parametrize("operator", ["AveragePool", "MaxPool"])
+def test_windows_larger_than_the_picture_are_found_and_left(operator: str) -> None:
+    model = lone_pool(32, 40, 1, operator)
+    found = diagnose(model)
+    (one,) = findings(found, "pool-window", "error")
+    assert "larger than the 32x32 that it reads" in one.problem and not findings(found, "pool-limit")
+    _, repairs, left = repair(model, found)
+    assert not repairs
+    assert left == [] if operator == "MaxPool" else left[0][1] == "its window is larger than what it reads"
+
+
 def test_ir_3_lists_constants_among_inputs() -> None:
     model = pyramid((63, 63))
     model.ir_version = 3

@@ -49,6 +49,16 @@ def pool_findings(pools: Sequence[Pool], picture: tuple[int, int] | None) -> Ite
     for pool in pools:
         limits = ascend_limits.POOL_LIMITS.get(pool.operator)
         numbers = {"kernel": pool.kernel, "stride": pool.stride, "area": pool.area, "size": pool.size}
+        if pool.size is not None and pool.bins is not None and not pool.has_windows:
+            yield Finding(
+                "error",
+                "pool-window",
+                (pool.node,),
+                f"{pool.operator} {window_text(pool)}: its window is larger than the {by(pool.size)} that it reads",
+                "give the model larger pictures, or change the network",
+                numbers=numbers,
+            )
+            continue
         if limits is not None and pool.excesses:
             yield Finding(
                 "error",

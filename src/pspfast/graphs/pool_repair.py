@@ -142,6 +142,8 @@ def _kind(pool: Pool) -> Literal["adaptive", "same", "attribute"] | None:
 
 def _matrices(pool: Pool, kind: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | str:
     """For rows and columns; or why there are none."""
+    if pool.bins is not None and not pool.has_windows:
+        return "its window is larger than what it reads"
     if pool.size is None or pool.bins is None:
         return "the size of what it reads is not fixed; fix it with pspfast simplify"
     if len(pool.size) != 2:

@@ -72,6 +72,11 @@ class Pool:
     exact: bool | None = None
 
     @property
+    def has_windows(self) -> bool:
+        """Whether what it reads is of a known size and has room for its window."""
+        return self.size is not None and self.bins is not None and min(self.bins, default=1) > 0
+
+    @property
     def area(self) -> int | None:
         """Of the kernel."""
         return None if self.kernel is None else prod(self.kernel)
@@ -156,6 +161,8 @@ def _windowed_pool(node: Any, size: tuple[int, ...] | None) -> Pool:
 
 def _windows_along(size: int, side: int, step: int, before: int, after: int, ceil: bool) -> int:
     room = size + before + after - side
+    if room < 0:
+        return 0  # the window is larger than what it reads
     count = (-(-room // step) if ceil else room // step) + 1
     # A window that would begin in the padding behind the picture is not there.
     return count - 1 if ceil and (count - 1) * step >= size + before else count
@@ -197,7 +204,7 @@ def with_intents(pools: list[Pool], adaptive: Collection[str]) -> list[Pool]:
     for pool in pools:
         told = pool.node in adaptive or pool.output in adaptive
         intent: Intent = ""
-        if told and (pool.operator != "AveragePool" or pool.bins is None or pool.size is None or len(pool.size) != 2):
+        if told and (pool.operator != "AveragePool" or not pool.has_windows or len(pool.size or ()) != 2):
             raise ValueError(
                 f"{pool.node} cannot be made an adaptive pool: that takes a 2-D AveragePool of an input of fixed size"
             )
