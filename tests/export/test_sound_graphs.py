@@ -19,9 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pspfast.cli.main import main
 from pspfast.graphs import model_files
+from pspfast.graphs.batch_dimension import example_shape, has_batch, pictures_at_once
 from pspfast.graphs.declared import open_dimensions, shape_of
 from pspfast.graphs.diagnosis import diagnose
-from pspfast.graphs.picture_inputs import example_shape, has_batch, pictures_at_once
 from pspfast.graphs.simplification import fixed_shapes, simplify
 from pspfast.graphs.soundness import GraphError, complaint_about
 from pspfast.system import apart

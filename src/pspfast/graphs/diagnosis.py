@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pspfast
 from pspfast.graphs import model_files
+from pspfast.graphs.batch_dimension import example_shape, has_batch, pictures_at_once
 from pspfast.graphs.findings import SEVERITIES, Finding, Port, Severity, shape_text
 from pspfast.graphs.inference import Known, complaint_of_checker, infer
 from pspfast.graphs.operator_findings import operator_findings, opset_findings, resize_findings
-from pspfast.graphs.picture_inputs import example_shape, has_batch, pictures_at_once
 from pspfast.graphs.pool_findings import exact_feature_sizes, pool_findings
 from pspfast.graphs.pools import DEFAULT_DOMAINS, Pool, pools_of, with_intents
 from pspfast.graphs.soundness import check_sound, nodes_of

@@ -14,9 +14,9 @@ from collections import Counter
 from math import prod
 from typing import Any
 
+from pspfast.graphs.batch_dimension import text_of_shape
 from pspfast.graphs.declared import Dim, contradict, inputs, open_dimensions, shape_of
 from pspfast.graphs.inference import MOST_ELEMENTS_OF_A_SIZE, check
-from pspfast.graphs.picture_inputs import text_of_shape
 from pspfast.graphs.soundness import GraphError, check_sound, complaint_about, tensors_of
 from pspfast.system.captured_output import first_line
 from pspfast.system.errors import FileError

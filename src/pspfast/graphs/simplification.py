@@ -7,8 +7,8 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 from pspfast.graphs import model_files, native
+from pspfast.graphs.batch_dimension import example_shape, has_batch, text_of_shape
 from pspfast.graphs.inference import inferred_outputs
-from pspfast.graphs.picture_inputs import example_shape, has_batch, text_of_shape
 from pspfast.graphs.soundness import check_sound
 from pspfast.system.libraries import need
 

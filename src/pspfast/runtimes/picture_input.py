@@ -1,4 +1,4 @@
-"""How a model's input holds pictures: which dimension is which, decided once for every command.
+"""How a loaded model's input holds pictures: which dimension is which, for whatever feeds an engine.
 
 Pictures are fed as floats ``(N, 3, H, W)``, or as bytes ``(N, H, W, 3)`` or ``(N, 3, H, W)``. A model of one picture
 without a dimension for pictures is taken as one of batch 1.

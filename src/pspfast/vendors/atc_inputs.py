@@ -76,7 +76,7 @@ def input_format(inputs: dict[str, Any]) -> str:
 
 def declared_batch(inputs: dict[str, Any]) -> int | None:
     """The batch that a model was made for, 1 for one of single pictures; ``None`` if it is open, or inputs differ."""
-    from pspfast.graphs.picture_inputs import pictures_at_once
+    from pspfast.graphs.batch_dimension import pictures_at_once
 
     batch = pictures_at_once({name: input_shape(value) for name, value in inputs.items()})
     return batch if isinstance(batch, int) else None
@@ -84,14 +84,14 @@ def declared_batch(inputs: dict[str, Any]) -> int | None:
 
 def batched_inputs(inputs: dict[str, Any]) -> set[str]:
     """Inputs whose first dimension is the batch; others keep theirs, whatever the batch is."""
-    from pspfast.graphs.picture_inputs import has_batch
+    from pspfast.graphs.batch_dimension import has_batch
 
     return has_batch({name: input_shape(value) for name, value in inputs.items()})
 
 
 def shape_to_give(name: str, value: Any) -> str:
     """An example for ``--input-shape`` that fits what an input declares, e.g. ``x:1,500,500,3``."""
-    from pspfast.graphs.picture_inputs import example_shape
+    from pspfast.graphs.batch_dimension import example_shape
 
     return example_shape(name, input_shape(value))
 

@@ -92,7 +92,7 @@ def _metadata(
     """What a model says of its constants, and the size of its input."""
     from pspfast.formats.model_metadata import read_metadata
     from pspfast.graphs import model_files
-    from pspfast.graphs.picture_inputs import text_of_shape
+    from pspfast.graphs.batch_dimension import text_of_shape
     from pspfast.vendors.atc_inputs import input_type
 
     loaded = model_files.load(model, weights=False)

@@ -29,7 +29,7 @@ def trtexec_shapes(model: str, batch: int | None) -> dict[str, tuple[int, ...]]:
         MissingExtra: onnx is not installed.
     """
     from pspfast.graphs import model_files
-    from pspfast.graphs.picture_inputs import has_batch, text_of_shape
+    from pspfast.graphs.batch_dimension import has_batch, text_of_shape
 
     shapes = {}
     declared = {

@@ -1,4 +1,4 @@
-"""Which inputs of a model are pictures, and where the number of pictures stands: decided here for every command.
+"""Which dimension of a graph's inputs is the number of pictures: for what is compiled, simplified and diagnosed.
 
 The first dimension of an input is that of the pictures only where the input is one of pictures, or is open as theirs
 is. A second input such as ``orig_im_size [2]`` has nothing to do with two pictures, and ``[3, H, W]`` is one picture
