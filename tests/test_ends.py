@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import random
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +58,19 @@ def test_ctrl_c_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(SystemExit) as ended:
         door.main()
     assert ended.value.code == 130
+
+
+def test_a_process_that_calls_an_interrupted_command_can_still_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook, a test suite: Ctrl-C works there afterwards, and in the programs that it starts."""
+    monkeypatch.setattr(commands, "import_module", interrupts)
+    before = signal.getsignal(signal.SIGINT)
+    assert before is signal.default_int_handler, "Ctrl-C must work where this suite runs"
+    assert CliRunner().invoke(commands.main, ["run"]).exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    with ThreadPoolExecutor(1) as threads:  # where no handler can be set
+        assert threads.submit(CliRunner().invoke, commands.main, ["run"]).result().exit_code == 130
 
 
 # ---- a full disk

@@ -425,6 +425,7 @@ def test_ctrl_c_keeps_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "val.ledger"
     child = subprocess.Popen(command(dumps, labels, path, "--workers=1"), cwd=tmp_path, stderr=subprocess.PIPE)
     while not path.exists() or path.stat().st_size < 10_000:
+        assert child.poll() is None, "it ended before it was interrupted"
         time.sleep(0.001)
     child.send_signal(signal.SIGINT)
     _, complaint = child.communicate(timeout=20)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import signal
 import sys
 import traceback
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from pspfast.cli.progress_bar import ProgressBar
 from pspfast.system.files import OutputError
 from pspfast.system.libraries import MissingExtra
 from pspfast.system.terminal import drawn_by, give_up, tell
+from pspfast.system.threads import interrupts_noted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,8 +106,8 @@ def _ends_with_a_status() -> Iterator[None]:
 
 
 def _tell_interrupted() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end in the middle of this line
-    tell("interrupted; what is written is whole, run the same command again to go on")
+    with interrupts_noted():  # a second one would end in the middle of this line
+        tell("interrupted; what is written is whole, run the same command again to go on")
 
 
 _shows_traces = False

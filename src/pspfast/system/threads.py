@@ -14,7 +14,7 @@ from pspfast.system.machine import cpu_quota
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Plan", "default_workers", "run", "run_plan"]
+__all__ = ["Plan", "default_workers", "interrupts_noted", "run", "run_plan"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -150,7 +150,7 @@ def _run(
             chance.notify_all()
 
     threads: list[threading.Thread] = []
-    with _interrupts_noted() as interrupts:
+    with interrupts_noted() as interrupts:
         try:
             for number in range(workers):
                 thread = threading.Thread(target=loop, name=f"pspfast-{number}", daemon=True)
@@ -178,7 +178,7 @@ def _run(
 
 
 @contextmanager
-def _interrupts_noted() -> Iterator[list[int]]:
+def interrupts_noted() -> Iterator[list[int]]:
     """Note Ctrl-C in a list instead of raising it wherever the interpreter happens to be, even in the way out."""
     noted: list[int] = []
     is_ours = threading.current_thread() is threading.main_thread()
