@@ -175,7 +175,10 @@ def calibrate(network: Any, shape: tuple[int, int]) -> None:
     import torch
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    noise = torch.nn.functional.interpolate(torch.randn(2, 3, -(-shape[0] // 16), -(-shape[1] // 16)), size=shape)
+    # Of two pictures, a channel that is one value a picture may have next to no variance, which magnifies roundings.
+    pictures = 8 if any(isinstance(module, _BatchNorm) for module in network.modules()) else 1
+    coarse = torch.randn(pictures, 3, -(-shape[0] // 16), -(-shape[1] // 16))
+    noise = torch.nn.functional.interpolate(coarse, size=shape)
     noise += 0.25 * torch.randn(noise.shape)
     with torch.no_grad():
         for module in network.modules():
