@@ -32,7 +32,7 @@ _STATES = (b'"format": "pspfast dumps"', b'"format": "pspfast bins"')
 _SIGNATURES = (b'"format": "pspfast ', b'"format":"pspfast ', _PAGE)
 
 
-def check_outputs(outputs: Iterable[str | None], inputs: Iterable[str | None]) -> None:
+def check_outputs(outputs: Iterable[str | None], inputs: Iterable[str | None], *, state: str | None = None) -> None:
     """Raise ValueError for an output that would replace an input, or another output.
 
     What a killed process left of such an output, half written under a temporary name, is removed.
@@ -41,6 +41,7 @@ def check_outputs(outputs: Iterable[str | None], inputs: Iterable[str | None]) -
         outputs: files; ``None`` for those that were not asked for.
         inputs: files and folders; ``None`` for those that were not given. In a folder that is read, an output may
             replace what this program wrote there and other ``.json`` files, nothing else.
+        state: the file by which later commands go that this one makes, and may replace.
     """
     files, folders = {}, []
     for path in inputs:
@@ -49,13 +50,13 @@ def check_outputs(outputs: Iterable[str | None], inputs: Iterable[str | None]) -
             files[real] = "is what this command reads"
             if os.path.isdir(real):
                 folders.append(os.path.join(real, ""))
-    for path in outputs:
+    for path in (state, *outputs):
         if path is None or path.startswith("/dev/"):
             continue
         real = os.path.realpath(path)
         if real in files:
             raise ValueError(f"{path} {files[real]}; choose another file for the output")
-        if os.path.isfile(real) and _is_state(real):
+        if path != state and os.path.isfile(real) and _is_state(real):
             raise ValueError(f"{path} tells later commands what is in its folder; choose another file for the output")
         if real.startswith(tuple(folders)) and os.path.isfile(real) and not _may_go(real):
             raise ValueError(

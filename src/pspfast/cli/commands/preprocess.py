@@ -101,7 +101,7 @@ def main(
     if root is not None:
         found = places(data_set, root, split)
         image_folder_path, split = image_folder_path or found.pictures, found.split
-    check_outputs([os.path.join(bin_folder_path, MANIFEST), json_file], [image_folder_path, split])
+    check_outputs([json_file], [image_folder_path, split], state=os.path.join(bin_folder_path, MANIFEST))
     if image_folder_path is None:
         raise ValueError("where are the pictures? Give --image-folder-path, or --root with the folder of the data set")
     asked = PreprocessOptions(split, data_set=data_set, quiet=quiet, **options)

@@ -125,18 +125,19 @@ def parse_log(text: str, context: Context) -> list[Measurement]:
         ValueError: the run failed, the text is cut short or of several runs, or contradicts itself.
     """
     log = _read(text, context)
-    if log.qps is None and (unread := _ANY_QPS.search(text)):
+    unread = _ANY_QPS.search(text) if log.qps is None else None
+    if (unread or not log.compute) and (commas := _COMMAS.search(text)):
+        raise ValueError(
+            f"{context.where} writes its numbers with commas ({commas[0]}), trtexec writes points; give the log as "
+            "trtexec printed it"
+        )
+    if unread:
         raise ValueError(
             f"{context.where}: {unread[0].strip()!r} is no number of queries a second; give the log as trtexec printed "
             "it"
         )
     mean = log.compute.get("mean")
     if mean is None and not (context.is_excerpt and log.qps and log.is_new):
-        if commas := _COMMAS.search(text):
-            raise ValueError(
-                f"{context.where} writes its numbers with commas ({commas[0]}), trtexec writes points; give the log as "
-                "trtexec printed it"
-            )
         raise ValueError(
             f"{context.where} is cut short: expected trtexec's GPU compute times with a mean ('mean: X ms' below 'GPU "
             "Compute', or 'GPU Compute Time: ... mean = X ms')"
