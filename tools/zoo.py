@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "build" / "zoo"
 LEAST = 38
 """Architectures that must export and agree with PyTorch."""
+_SPREAD_OF_PICTURES = 58.0  # of bytes, about
 _LAST = ("conv_seg", "cls_seg", "fc_seg")  # what heads call the convolution that makes scores
 _MARKS = "<!-- zoo -->", "<!-- end of zoo -->"
 
@@ -153,7 +154,7 @@ def make_checkpoint(config: str, path: str, shape: tuple[int, int]) -> bool:
     """Save random weights of a config's network; false if it cannot be built."""
     import torch
 
-    from pspfast.export.mmseg import build_from_config
+    from pspfast.export.mmseg import build_from_config, facts_of_config
 
     torch.manual_seed(0)
     try:
@@ -165,24 +166,32 @@ def make_checkpoint(config: str, path: str, shape: tuple[int, int]) -> bool:
     except (RuntimeError, ValueError, AttributeError, TypeError, OSError) as error:  # some want their pretraining's
         print(f"as constructed: {error}", file=sys.stderr)
     network.requires_grad_(False)
-    calibrate(network, shape)
+    facts = facts_of_config(config)
+    # Some networks take pictures as they are, without dividing by a standard deviation.
+    calibrate(network, shape, scale=_SPREAD_OF_PICTURES / max(facts.std))
     torch.save({"meta": {}, "state_dict": network.state_dict()}, path)
     return True
 
 
-def calibrate(network: Any, shape: tuple[int, int]) -> None:
-    """Give batch normalization the statistics of noise, and spread the scores of classes."""
+def calibrate(network: Any, shape: tuple[int, int], scale: float) -> None:
+    """Give batch normalization the statistics of noise, times a scale, and spread the scores of classes."""
     import torch
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    noise = torch.nn.functional.interpolate(torch.randn(2, 3, -(-shape[0] // 16), -(-shape[1] // 16)), size=shape)
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    pictures = 8 if norms else 1
+    coarse = torch.randn(pictures, 3, -(-shape[0] // 16), -(-shape[1] // 16))
+    noise = torch.nn.functional.interpolate(coarse, size=shape)
     noise += 0.25 * torch.randn(noise.shape)
+    # Of other brightness and contrast each: where a channel is one value a picture, statistics of pictures that are all
+    # alike magnify roundings.
+    noise = scale * (noise * torch.rand(pictures, 1, 1, 1).add(0.5) + 0.7 * torch.randn(pictures, 3, 1, 1))
     with torch.no_grad():
+        for module in norms:
+            module.momentum = None
+            module.reset_running_stats()
+            module.train()
         for module in network.modules():
-            if isinstance(module, _BatchNorm):
-                module.momentum = None
-                module.reset_running_stats()
-                module.train()
             for part in _LAST:
                 last = getattr(module, part, None)
                 if isinstance(last, torch.nn.Conv2d):

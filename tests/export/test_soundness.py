@@ -196,6 +196,22 @@ def test_a_network_is_compared_with_itself_first(exported: Any, tmp_path: Path, 
     assert not (tmp_path / "m.onnx").exists()
 
 
+@pytest.mark.parametrize("kind", ["float32", "float16", "uint8"])
+def test_a_network_that_magnifies_roundings_is_blamed(exported: Any, tmp_path: Path, kind: str) -> None:
+    class Chaotic(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = conv()
+
+        def forward(self, x: Any) -> Any:
+            return torch.sin(self.conv(x) * 1e8)
+
+    with pytest.raises(RuntimeError, match="changes by a millionth: the network magnifies roundings") as caught:
+        exported(Chaotic(), input=kind)
+    assert "Please report" not in str(caught.value)
+    assert not (tmp_path / "m.onnx").exists()
+
+
 def test_random_numbers_that_change_nothing_do_not_matter(exported: Any) -> None:
     class Harmless(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:

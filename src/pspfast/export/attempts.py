@@ -123,16 +123,26 @@ class Attempts:
         """Share of the pixels of noise that a graph labels as PyTorch does.
 
         Raises:
-            RuntimeError: too few.
+            RuntimeError: too few, be it that the network magnifies roundings.
         """
         labels, _ = label(simple, self.example.numpy(), logits=self.logits)
         agreement = float(np.mean(labels == self.expected))
         if agreement < self.least:
+            self._check_stable(agreement)
             raise _DisagreesError(
                 f"{self.name}: the exported model labels {agreement:.4%} of the pixels as PyTorch does, "
                 f"{self.least:.2%} were expected; it is not written. Please report this"
             )
         return agreement
+
+    def _check_stable(self, agreement: float) -> None:
+        if self.keeps is None:  # roundings of half precision are no millionths
+            import torch
+
+            from pspfast.export.soundness import check_stable
+
+            expected = torch.from_numpy(self.expected)
+            check_stable(self.deployed, self.example, expected, agreement, self.least, self.name)
 
     def _refusal(self, reason: str, tried: Sequence[int]) -> str:
         opsets = f"opset {tried[0]}" if len(tried) == 1 else f"opsets {', '.join(map(str, tried))}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = [
-    "check_repeats", "check_weights", "first_not_finite", "labels_of", "remark_of_labels", "run",
+    "check_repeats", "check_stable", "check_weights", "first_not_finite", "labels_of", "remark_of_labels", "run",
 ]  # fmt: skip
 
 # Helps in training only: what is in it goes into no file.
@@ -124,6 +124,31 @@ def check_repeats(first: Tensor, second: Tensor, again: Callable[[], Tensor], le
         f"with its adaptive pools replaced, the network labels {equal:.4%} of the pixels as before, {least:.2%} were "
         "expected; nothing is written. Please report this"
     )
+
+
+def check_stable(deployed: Any, example: Tensor, expected: Tensor, agreement: float, least: float, name: str) -> None:
+    """Blame a network that magnifies roundings for what a file of it labels otherwise.
+
+    Args:
+        deployed: :class:`pspfast.export.deployment.Deployed`.
+        example: a picture that it takes.
+        expected: its labels, ``(1, H, W)``.
+        agreement: share of pixels that the file labels so.
+        least: that were expected.
+        name: of the file, for messages.
+
+    Raises:
+        RuntimeError: PyTorch does not label enough alike itself if the picture changes by a millionth.
+    """
+    normalized = example.float() if deployed.normalize is None else deployed.normalize(example)
+    changed = normalized + 1e-6 * torch.randn(normalized.shape, generator=torch.Generator().manual_seed(0))
+    equal = _share(expected, run(deployed.network, changed).argmax(1))
+    if equal < least:
+        raise RuntimeError(
+            f"{name}: the exported model labels {agreement:.2%} of the pixels as PyTorch does, but PyTorch itself "
+            f"labels only {equal:.2%} alike if the picture changes by a millionth: the network magnifies roundings, as "
+            "one without training may. It is not written"
+        )
 
 
 def _share(one: Tensor, other: Tensor) -> float:
