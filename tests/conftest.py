@@ -53,3 +53,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "shared_data" in getattr(item, "fixturenames", ()):
             item.keywords["shared_data"] = True
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A file for engines that are handed in, which do not read it."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"stands for a model")
+    return path

@@ -31,13 +31,6 @@ def voc(tmp_path: Path) -> Path:
     return make_voc(tmp_path / "VOC2012", 5)
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(b"stands for a model")
-    return path
-
-
 def everything(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 

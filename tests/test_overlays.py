@@ -32,13 +32,6 @@ def voc(tmp_path: Path) -> Path:
     return make_voc(tmp_path / "VOC2012", 4)
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(b"stands for a model")
-    return path
-
-
 class Zeros(ArgMax):
     """Says class 0 everywhere."""
 

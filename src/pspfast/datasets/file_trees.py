@@ -163,7 +163,7 @@ class Archive(Tree):
         self._links: dict[str, str] = {}
         try:
             self._members = self._indexed()
-        except BaseException:
+        except BaseException:  # Ctrl-C as well: nobody else can close it
             os.close(self._file)
             raise
         self._folders: dict[str, set[str]] = {}

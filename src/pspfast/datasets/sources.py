@@ -166,7 +166,7 @@ def data_set_source(root: str | os.PathLike[str], data_set: DataSet = VOC, split
             told = name
         kind: Kind = "tar" if not isinstance(tree, Folder) else "voc" if data_set.name == "voc" else "folder"
         return _source(kind, tree, tree, (picture_folder, label_folder), told, data_set, ids, repeated)
-    except BaseException:
+    except BaseException:  # Ctrl-C as well: nobody else can close it
         tree.close()
         raise
 

@@ -52,7 +52,7 @@ def _check_archive(path: str) -> None:
         with zipfile.ZipFile(path) as archive:
             names = [name.partition("/")[2] or name for name in archive.namelist()]
             damaged = _damaged_record(archive)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:  # the last: unknown compression
         raise CheckpointError(path, f"is a damaged or cut off checkpoint ({first_line(error)})") from error
     if damaged:
         raise CheckpointError(path, f"is damaged: the record {damaged} is not what was written (CRC)")

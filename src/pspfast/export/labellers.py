@@ -10,7 +10,7 @@ import numpy as np
 
 from pspfast.formats.model_metadata import channels_told, read_metadata
 from pspfast.graphs import model_files
-from pspfast.runtimes.picture_input import is_one_picture, order_taken, order_told, with_batch_axis
+from pspfast.runtimes.picture_input import is_one_picture, order_taken, order_told, picture_input, with_batch_axis
 from pspfast.runtimes.picture_output import choose_output
 from pspfast.runtimes.runtime import TensorSpec
 from pspfast.system.captured_output import first_line
@@ -298,19 +298,12 @@ class OnnxRunner:
         if shape is None or len(shape) != 4:
             raise ValueError(f"{self._name}: its input is {model_files.text_of_shape(shape)}, not of four dimensions")
         self._input_name, self._kind = inputs[0].name, kind
-        self._channels_last = shape[3] == 3 and (kind == "uint8" or shape[1] != 3)
-        if self._channels_last and kind != "uint8":
-            raise ValueError(
-                f"{self._name} takes {kind} with channels last; expected (N, 3, H, W), or bytes (N, H, W, 3)"
-            )
-        sides = shape[1:3] if self._channels_last else shape[2:]
-        channels = 3 if self._channels_last else shape[1]
-        if isinstance(channels, int) and channels != 3:
-            raise ValueError(f"{self._name} takes {channels} channels, {list(shape)}; pictures have 3")
+        takes = picture_input(TensorSpec(inputs[0].name, kind, tuple(map(_known, shape))), self._name)
+        self._channels_last = takes.is_channels_last
+        height, width = takes.size
         self._batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
         self._size = metadata.size if metadata else None
-        height, width = sides
-        if isinstance(height, int) and isinstance(width, int):
+        if height is not None and width is not None:
             if self._size is not None and self._size != (height, width):
                 raise ValueError(
                     f"{self._name} takes pictures of {width}x{height}, and its metadata say "

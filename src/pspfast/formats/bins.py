@@ -211,7 +211,7 @@ class BinFolder:
         try:
             self.finished = self._earlier(resume)
             remove_leftovers(folder)
-        except BaseException:
+        except BaseException:  # Ctrl-C as well: nobody else can close it
             os.close(self._journal)
             raise
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pspfast.formats.mask_arrays import MOST_CLASSES
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -25,7 +27,6 @@ _LARGE = 1 << 21  # values
 _SAMPLES = 4096  # bytes of a mask that mostly show that it is no wider type
 _FEW = 4  # fewer pixels say nothing
 _MOST_DISTINCT = 16  # of labels that are no class
-_MOST_LABEL = 65_535
 # Bytes of a label -> bits of 8 bytes that are the first and the second half of each wider type.
 _HALVES = {
     1: ((0x00FF00FF00FF00FF, 0xFF00FF00FF00FF00), (0x0000FFFF0000FFFF, 0xFFFF0000FFFF0000), (2**32 - 1, 2**64 - 2**32)),
@@ -92,7 +93,7 @@ def are_label_floats(values: NDArray[Any], num_classes: int) -> bool:
     finite = values[np.isfinite(values)]
     finite = finite.astype(np.result_type(finite, np.float32), copy=False)
     classes = np.count_nonzero((finite >= 0) & (finite < num_classes))
-    are_whole = bool(((np.abs(finite) <= _MOST_LABEL) & (finite == np.rint(finite))).all())
+    are_whole = bool(((np.abs(finite) <= MOST_CLASSES) & (finite == np.rint(finite))).all())
     return are_whole and 2 * classes >= values.size
 
 
@@ -204,7 +205,7 @@ def wider_but_for_few(part: NDArray[np.uint8], itemsize: int) -> tuple[int, bool
         if wide <= itemsize:
             continue
         labels = aligned.view(f"i{wide}")
-        limit = min(_MOST_LABEL, (1 << 4 * wide) - 1)
+        limit = min(MOST_CLASSES, (1 << 4 * wide) - 1)
         for one, most in ((labels, limit), (labels.byteswap(), 255)):
             filled, small = one != 0, (one > 0) & (one <= most)
             count, positive = np.count_nonzero(filled), np.count_nonzero(small)

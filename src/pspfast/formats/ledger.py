@@ -223,7 +223,7 @@ class LedgerWriter:
             if not stat.S_ISREG(os.fstat(self._file).st_mode):  # devices end never, pipes forget
                 raise OutputError(self._path, OSError(None, "not a regular file"))
             self.entries = self._open(subject)
-        except BaseException:
+        except BaseException:  # Ctrl-C as well: nobody else can close it
             os.close(self._file)
             raise
 

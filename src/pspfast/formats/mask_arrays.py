@@ -42,7 +42,9 @@ def without_leading_ones(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def scores_axis(shape: Sequence[int | None], canvas: tuple[int, int], num_classes: int | None) -> tuple[int, ...]:
+def scores_axis(
+    shape: Sequence[int | None], canvas: tuple[int | None, int | None], num_classes: int | None
+) -> tuple[int, ...]:
     """Where in a shape of three the classes may be: ``(0,)`` first, ``(2,)`` last, both, or neither.
 
     Example:
@@ -60,14 +62,14 @@ def scores_axis(shape: Sequence[int | None], canvas: tuple[int, int], num_classe
 
 
 def output_fault(
-    dtype: str, shape: Sequence[int | None], canvas: tuple[int, int], num_classes: int | None = None
+    dtype: str, shape: Sequence[int | None], canvas: tuple[int | None, int | None], num_classes: int | None = None
 ) -> str:
     """Why a model's output for one picture can be neither labels nor class scores; empty if it can.
 
     Args:
         dtype: NumPy's name of its type.
         shape: of one picture's; ``None`` for sides that are open.
-        canvas: ``(H, W)`` of the model's input.
+        canvas: ``(H, W)`` of the model's input; ``None`` for sides that nobody knows yet.
         num_classes: ``None`` where nobody knows it yet: any number.
 
     Example:
@@ -99,8 +101,8 @@ def output_fault(
     )
 
 
-def _could_be(sides: Sequence[int | None], canvas: tuple[int, int]) -> bool:
-    return len(sides) == 2 and all(side in (None, one) for side, one in zip(sides, canvas, strict=True))
+def _could_be(sides: Sequence[int | None], canvas: tuple[int | None, int | None]) -> bool:
+    return len(sides) == 2 and all(None in (side, one) or side == one for side, one in zip(sides, canvas, strict=True))
 
 
 def labels_of_scores(path: str, scores: NDArray[Any], rows: range) -> NDArray[np.int32]:

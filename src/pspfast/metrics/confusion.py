@@ -10,6 +10,7 @@ import numpy as np
 
 from pspfast import _core
 from pspfast.metrics import arguments as inputs
+from pspfast.metrics.counts import CountTable, OccurringCells, summed
 from pspfast.metrics.scores import Areas, mean
 from pspfast.pictures import kernels
 
@@ -185,7 +186,7 @@ class ConfusionMatrix:
         """Forget all counts."""
         dense = self.num_classes <= _MOST_DENSE_CLASSES
         with self._lock:
-            self._cells: _Table | _Cells = _Table(self.num_classes) if dense else _Cells()
+            self._cells: CountTable | OccurringCells = CountTable(self.num_classes) if dense else OccurringCells()
 
     def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
         if not isinstance(other, ConfusionMatrix):
@@ -249,14 +250,14 @@ class ConfusionMatrix:
         """``(num_classes,)`` pixels of each true class whose prediction is not a class."""
         rows, columns, pixels = self.cells()
         chosen = (columns == self.num_classes) & (rows < self.num_classes)
-        return _summed(rows[chosen], pixels[chosen], self.num_classes)
+        return summed(rows[chosen], pixels[chosen], self.num_classes)
 
     @property
     def predictions_at_invalid_labels(self) -> NDArray[np.int64]:
         """``(num_classes,)`` pixels predicted as each class whose label is neither a class nor ``ignore_index``."""
         rows, columns, pixels = self.cells()
         chosen = (rows == self.num_classes + 1) & (columns < self.num_classes)
-        return _summed(columns[chosen], pixels[chosen], self.num_classes)
+        return summed(columns[chosen], pixels[chosen], self.num_classes)
 
     @property
     def total(self) -> int:
@@ -270,9 +271,9 @@ class ConfusionMatrix:
         valid = labelled & (columns < self.num_classes)
         right = valid & (rows == columns)
         return Areas(
-            _summed(rows[right], pixels[right], self.num_classes),
-            _summed(rows[labelled], pixels[labelled], self.num_classes),
-            _summed(columns[valid], pixels[valid], self.num_classes),
+            summed(rows[right], pixels[right], self.num_classes),
+            summed(rows[labelled], pixels[labelled], self.num_classes),
+            summed(columns[valid], pixels[valid], self.num_classes),
         )
 
     # ---- scores ----
@@ -382,7 +383,7 @@ class ConfusionMatrix:
     def _count(self, preds: NDArray[Any], target: NDArray[Any], offset: tuple[int, int], size: tuple[int, ...]) -> None:
         where = (preds, target, offset, (size[0], size[1]), self._label_rows)
         if self.num_classes <= _MOST_PRIVATE_CLASSES:
-            private = _Table(self.num_classes)
+            private = CountTable(self.num_classes)
             _core.count_confusion(*where, private.counts, self._isa or _core.active_isa())
             with self._lock:
                 self._cells.add(*private.items())
@@ -396,38 +397,6 @@ class ConfusionMatrix:
         rows, _, pixels = self.cells()
         chosen: NDArray[np.int64] = pixels[rows == row]
         return chosen
-
-
-class _Table:
-    """Every cell: ``(num_classes + 2, num_classes + 1)``, as the kernel counts."""
-
-    def __init__(self, num_classes: int) -> None:
-        self.counts = np.zeros((num_classes + 2, num_classes + 1), np.int64)
-
-    def add(self, cells: NDArray[np.int64], pixels: NDArray[np.int64]) -> None:
-        np.add.at(self.counts.reshape(-1), cells, pixels)
-
-    def items(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        flat = self.counts.reshape(-1)
-        cells = np.flatnonzero(flat)
-        return cells, flat[cells]
-
-
-class _Cells:
-    """The cells that occur, sorted."""
-
-    def __init__(self) -> None:
-        self._cells, self._pixels = np.empty(0, np.int64), np.empty(0, np.int64)
-
-    def add(self, cells: NDArray[np.int64], pixels: NDArray[np.int64]) -> None:
-        both, place = np.unique(np.concatenate((self._cells, cells)), return_inverse=True)
-        total = np.zeros(len(both), np.int64)
-        np.add.at(total, place, np.concatenate((self._pixels, pixels)))
-        occurs = total != 0
-        self._cells, self._pixels = both[occurs], total[occurs]
-
-    def items(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return self._cells, self._pixels
 
 
 def _row_table(
@@ -467,9 +436,3 @@ def _in_rows(values: NDArray[Any], contiguous: bool) -> list[NDArray[Any]]:
     flat = values.reshape(-1)
     whole = flat.size // _ROW * _ROW
     return [flat[:whole].reshape(-1, _ROW), flat[whole:].reshape(1, -1)]
-
-
-def _summed(index: NDArray[np.int64], pixels: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    total = np.zeros(length, np.int64)
-    np.add.at(total, index, pixels)  # bincount with weights would sum in float64
-    return total

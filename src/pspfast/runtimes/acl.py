@@ -209,7 +209,7 @@ class AclRuntime(Runtime):
         """On an error: go on only when nothing reads or writes the buffers any more."""
         try:
             yield
-        except BaseException:
+        except BaseException:  # Ctrl-C as well: the device may still be at work
             self._acl.rt.synchronize_stream(stream)  # what it says matters no more
             raise
 

@@ -66,7 +66,7 @@ class AisBenchRuntime(Runtime):
         try:
             self._there(self._open, interface)
             self.batches = (int(self.input.shape[0] or 0),)
-        except BaseException:
+        except BaseException:  # Ctrl-C as well: nobody else can close it
             with suppress(RuntimeFault):  # what went wrong before is the reason
                 self.close()
             raise

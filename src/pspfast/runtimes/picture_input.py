@@ -71,7 +71,7 @@ def picture_input(taken: TensorSpec, model: str) -> PictureInput:
         )
     channels = shape[2 if is_last else 0]
     if channels not in (_CHANNELS, None):
-        raise ValueError(f"{model} takes {taken}; {expected}")
+        raise ValueError(f"{model} takes {channels} channels, {taken}; {expected}")
     if channels is None and taken.dtype == "uint8":
         raise ValueError(
             f"{model} takes {taken}, and says neither that its channels are first nor that they are last; {expected}. "

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
+from pspfast.formats.mask_arrays import output_fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pspfast.runtimes.runtime import TensorSpec
 
-__all__ = ["can_be", "choose_output", "wanted_output"]
-
-_KINDS = "biuf"
+__all__ = ["choose_output", "declared_fault", "wanted_output"]
 
 
 def choose_output(
@@ -57,7 +55,7 @@ def choose_output(
         return names.index(name)
     if len(outputs) == 1:
         return 0
-    fitting = [index for index, one in enumerate(outputs) if can_be(one, canvas, num_classes, batch)]
+    fitting = [index for index, one in enumerate(outputs) if not declared_fault(one, canvas, num_classes, batch)]
     if len(fitting) == 1:
         return fitting[0]
     wanted = wanted_output(canvas, num_classes)
@@ -70,23 +68,24 @@ def choose_output(
     )
 
 
-def can_be(output: TensorSpec, canvas: tuple[int, int] | None, num_classes: int | None, batch: int) -> bool:
-    """Whether an output with such a declaration can be labels or scores."""
-    kind = np.dtype(output.dtype).kind
-    shape = output.shape
-    if len(shape) < 3 or kind not in _KINDS:
-        return False
-    if any(
-        None not in (side, wanted) and side != wanted
-        for side, wanted in zip(shape[-2:], canvas or (None, None), strict=True)
-    ):
-        return False
-    rest = shape[1:-2]
-    allowed: tuple[int | None, ...] = (1, None, batch) if shape[0] == 1 else (1, None)
-    if all(side in allowed for side in rest):
-        return True
-    counts = [side for side in rest if side not in (1, None)]
-    return kind == "f" and len(counts) == 1 and num_classes in (None, *counts)
+def declared_fault(output: TensorSpec, canvas: tuple[int, int] | None, num_classes: int | None, batch: int) -> str:
+    """Why an output with such a declaration can be neither labels nor scores of pictures; empty if it can.
+
+    The pictures are its first dimension, or the second one behind a 1.
+
+    Args:
+        output, canvas, num_classes, batch: see :func:`choose_output`.
+
+    Example:
+        >>> from pspfast.runtimes.runtime import TensorSpec
+        >>> declared_fault(TensorSpec("y", "int64", (1, None, 64, 96)), (64, 96), 21, 4)
+        ''
+    """
+    shapes = [output.shape[1:]]
+    if output.shape[:1] in ((1,), (None,)) and output.shape[1:2] in ((batch,), (None,)):
+        shapes.append(output.shape[2:])
+    faults = [output_fault(output.dtype, shape, canvas or (None, None), num_classes) for shape in shapes]
+    return faults[0] if all(faults) else ""
 
 
 def wanted_output(canvas: tuple[int, int] | None, num_classes: int | None) -> str:

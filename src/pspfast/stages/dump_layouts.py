@@ -9,6 +9,7 @@ import numpy as np
 
 from pspfast.formats.dump_record import DumpRecord, RecordedOutput
 from pspfast.formats.mask_arrays import output_fault
+from pspfast.runtimes.picture_output import declared_fault
 from pspfast.runtimes.runtime import RuntimeFault
 from pspfast.system.files import write_whole
 
@@ -55,13 +56,10 @@ def check_outputs(model: str, outputs: Sequence[TensorSpec], canvas: tuple[int, 
         return
     faults = []
     for one in outputs:
-        # The pictures are the first dimension, or the second one behind a 1.
-        is_second = one.shape[:1] in ((1,), (None,)) and one.shape[1:2] in ((batch,), (None,))
-        shapes = [one.shape[1:], *([one.shape[2:]] if is_second else [])]
-        found = [output_fault(one.dtype, shape, canvas) for shape in shapes]
-        if not all(found):
+        fault = declared_fault(one, canvas, None, batch)
+        if not fault:
             return
-        faults.append(f"output {one.name} is {found[0]}")
+        faults.append(f"output {one.name} is {fault}")
     raise ValueError(f"{model}: {'; '.join(faults)}")
 
 

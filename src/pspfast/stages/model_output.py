@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pspfast.runtimes.picture_output import can_be, choose_output, wanted_output
+from pspfast.formats.mask_arrays import output_fault
+from pspfast.runtimes.picture_output import choose_output, declared_fault, wanted_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from pspfast.runtimes.runtime import Runtime
 
 __all__ = ["ModelMismatch", "ModelOutput", "resolve_output"]
-
-_KINDS = "biuf"
 
 
 class ModelMismatch(ValueError):  # noqa: N818 - named by what it is
@@ -76,7 +75,7 @@ def resolve_output(
     index = choose_output(runtime.outputs, model, canvas, num_classes, batch, name)
     declared = runtime.outputs[index]
     found = ModelOutput(model, declared.name, index, canvas, num_classes)
-    if None in declared.shape[1:] or not can_be(declared, canvas, num_classes, batch):
+    if None in declared.shape[1:] or declared_fault(declared, canvas, num_classes, batch):
         before = len(runtime.compute_seconds)
         outputs = runtime.infer(np.zeros((batch, *shape), runtime.input.dtype))
         del runtime.compute_seconds[before:]  # it was no picture
@@ -89,11 +88,9 @@ def _check(output: NDArray[Any], model: str, name: str, canvas: tuple[int, int],
     shape = output.shape[1:]
     while len(shape) > 2 and shape[0] == 1:
         shape = shape[1:]
-    if output.dtype.kind in _KINDS and shape == canvas:
+    if not output_fault(str(output.dtype), shape, canvas, num_classes):
         return
     is_float = output.dtype.kind == "f"
-    if is_float and shape == (num_classes, *canvas) and num_classes > 1:
-        return
     given = f"{model} gives {output.dtype} {_by(shape)} for a picture ({name})"
     if is_float and len(shape) == 3 and shape[1:] == canvas:
         raise ModelMismatch(

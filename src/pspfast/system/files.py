@@ -137,7 +137,7 @@ def replace_file(path: str, write: Callable[[int], None]) -> None:
             finally:
                 os.close(file)
             os.rename(temporary, path)
-        except BaseException:
+        except BaseException:  # Ctrl-C as well: nothing half written stays
             with suppress(OSError):  # the first error is the one to tell
                 os.unlink(temporary)
             raise

@@ -55,7 +55,7 @@ def open_locked(path: str, busy: OSError | Callable[[], None], *, named: str | N
             if error is busy:
                 raise
             raise OutputError(named or path, error) from error
-        except BaseException:
+        except BaseException:  # Ctrl-C as well: nobody else can close it
             os.close(file)
             raise
         os.close(file)  # a run that was just ending has removed or replaced what we locked: once more
