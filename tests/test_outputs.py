@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -239,14 +240,18 @@ def _page(folders: list[str], path: str) -> None:
 
 
 class Stops(CostlessRuntime):
-    """Cannot do the third picture."""
+    """Cannot do the third picture; the two before it are in the ledger by then."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Path) -> None:
         super().__init__(1, RUN_SIZE)
-        self._left = 2
+        self._left, self._ledger = 2, ledger
 
     def _run(self, batch: object) -> list[object]:  # type: ignore[override]
         if not self._left:
+            until = time.monotonic() + 30
+            while self._ledger.read_bytes().count(b"\n") < 3:  # its head is a line, too
+                assert time.monotonic() < until
+                time.sleep(0.01)
             raise RuntimeError("the device is gone")
         self._left -= 1
         return super()._run(batch)  # type: ignore[arg-type, return-value]
@@ -263,7 +268,9 @@ def test_a_run_that_starts_over_and_fails_leaves_nothing_of_the_one_before(
         )  # fmt: skip
         assert {"masks", "overlays", "examples", "dumps", "report", "result.json"} <= {*os.listdir(out)}
         model.write_bytes(b"another one")
-        done = run(model, source, out, runtime=lambda _: Stops(), workers=1, resume=False, report=_page)
+        done = run(
+            model, source, out, runtime=lambda _: Stops(out / "ledger.jsonl"), workers=1, resume=False, report=_page
+        )
     assert done.stopped and done.report == ""
     left = everything(out)
     assert not [name for name in left if name.startswith(("masks/2", "overlays/2", "dumps/2", "report/"))]

@@ -209,9 +209,7 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
                     keep.bins.finish(bin_manifest(source, setup.model_input, records, keep, kept, tally))
             if source.is_scored and tally.counted:
                 result = rules.result(tally)
-                for name, text in ((RESULT, result.to_json), (PUBLISHED, result.published)):
-                    with noted(unwritten):
-                        write_whole(str(folder / name), text().encode())
+                _write_result(folder, result, unwritten)
                 with noted(unwritten):
                     shown = finish_examples(showcase, source, rules, options.max_pixels)
     made = tally.counted + tally.uncounted - len(kept)
@@ -235,17 +233,37 @@ def run_with(model: str | os.PathLike[str], source: Source, output: str | os.Pat
         unwritten=(),
     )
     if not stopped:
-        with noted(unwritten):
-            record = run_record(
-                finished, options, started_at, setup.path, setup.sha256, setup.model_input, source, shown
-            )
-            write_whole(str(folder / RECORD), (json.dumps(record, indent=1) + "\n").encode())
-        if options.report and result is not None:
-            page = str(folder / PAGE)
-            with noted(unwritten):
-                options.report([str(folder)], page)
-                finished = replace(finished, report=page)
+        finished = _write_record(finished, setup, options, started_at, shown, unwritten)
     return replace(finished, unwritten=tuple(unwritten))
+
+
+def _write_result(folder: Path, result: Result, unwritten: list[str]) -> None:
+    """The scores, for programs and as the published script writes them."""
+    for name, text in ((RESULT, result.to_json), (PUBLISHED, result.published)):
+        with noted(unwritten):
+            write_whole(str(folder / name), text().encode())
+
+
+def _write_record(
+    finished: Run,
+    setup: _Setup,
+    options: RunOptions,
+    started_at: str,
+    shown: list[list[Any]],
+    unwritten: list[str],
+) -> Run:
+    """How the run went, and the page that is made of it; the run with the page's path, if there is one."""
+    with noted(unwritten):
+        record = run_record(
+            finished, options, started_at, setup.path, setup.sha256, setup.model_input, setup.source, shown
+        )
+        write_whole(os.path.join(finished.output, RECORD), (json.dumps(record, indent=1) + "\n").encode())
+    if options.report and finished.result is not None:
+        page = os.path.join(finished.output, PAGE)
+        with noted(unwritten):
+            options.report([finished.output], page)
+            finished = replace(finished, report=page)
+    return finished
 
 
 class _Setup(NamedTuple):
